@@ -1,0 +1,65 @@
+"""Everything this package raises on purpose.
+
+AvengersProError
+├── RecordsError            a records file or table cannot be used as it is
+├── EmbeddingError          a text could not become a vector
+├── MissingExtraError       an optional dependency is not installed; the message names the extra
+├── MethodError             a method cannot be built or fitted as asked
+├── PolicyError             what the caller wants is contradictory, out of range or names an unknown model
+├── ArtifactError           a saved router cannot be loaded
+│   ├── DamagedArtifactError    missing, truncated or altered files
+│   ├── ArtifactVersionError    written by another format version
+│   └── EmbedderMismatchError   vectors from another embedder than the router was fitted with
+└── EvaluationError         the records do not allow the comparison asked for
+
+Messages say what is wrong, with the value; where; and what to do about it.
+"""
+
+
+class AvengersProError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class RecordsError(AvengersProError):
+    """A records file or table cannot be used as it is."""
+
+
+class EmbeddingError(AvengersProError):
+    """A text could not become a vector."""
+
+
+class MissingExtraError(AvengersProError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        """Name the missing package, the extra that brings it, and what it is needed for."""
+        super().__init__(f"{purpose} needs {package}: pip install 'avengers-pro[{extra}]'")
+        self.extra = extra
+
+
+class MethodError(AvengersProError):
+    """A method cannot be built or fitted as asked."""
+
+
+class PolicyError(AvengersProError):
+    """What the caller wants is contradictory, out of range or names an unknown model."""
+
+
+class ArtifactError(AvengersProError):
+    """A saved router cannot be loaded."""
+
+
+class DamagedArtifactError(ArtifactError):
+    """Files of a saved router are missing, truncated or altered."""
+
+
+class ArtifactVersionError(ArtifactError):
+    """A saved router was written by another format version."""
+
+
+class EmbedderMismatchError(ArtifactError):
+    """Vectors come from another embedder than the router was fitted with."""
+
+
+class EvaluationError(AvengersProError):
+    """The records do not allow the comparison asked for."""
