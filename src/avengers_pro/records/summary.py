@@ -1,0 +1,101 @@
+"""What is in a records table, and what would stop a good fit."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from avengers_pro.records.table import Floats, Records
+
+_FEW_ROWS = 200
+_FEW_OBSERVATIONS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """One model: ``coverage`` and ``priced`` are shares of rows; means are NaN when nothing was observed."""
+
+    name: str
+    coverage: float
+    priced: float
+    mean_score: float
+    mean_cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A table at a glance.
+
+    Attributes:
+        rows: Number of queries.
+        duplicates: Rows whose exact text stands above.
+        models: In the table's order.
+        datasets: Rows in each dataset.
+        oracle_score: Mean of the best observed score of each query: the ceiling of any router.
+        findings: What would stop a good fit, worst first; empty = nothing found.
+        fingerprint: SHA-256 of the table.
+    """
+
+    rows: int
+    duplicates: int
+    models: tuple[ModelSummary, ...]
+    datasets: dict[str, int]
+    oracle_score: float
+    findings: tuple[str, ...]
+    fingerprint: str
+
+
+def summarize(records: Records) -> Summary:
+    """Describe a table; nothing in it is changed."""
+    models = tuple(
+        ModelSummary(
+            name=name,
+            coverage=float(np.isfinite(records.scores[:, column]).mean()),
+            priced=float(np.isfinite(records.costs[:, column]).mean()),
+            mean_score=_mean(records.scores[:, column]),
+            mean_cost=_mean(records.costs[:, column]),
+        )
+        for column, name in enumerate(records.models)
+    )
+    duplicates = len(records) - len(set(records.queries))
+    return Summary(
+        rows=len(records),
+        duplicates=duplicates,
+        models=models,
+        datasets=dict(sorted(Counter(records.datasets).items())),
+        oracle_score=_mean(np.fmax.reduce(records.scores, axis=1)),
+        findings=tuple(_findings(records, models, duplicates)),
+        fingerprint=records.fingerprint,
+    )
+
+
+def _mean(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _findings(records: Records, models: tuple[ModelSummary, ...], duplicates: int) -> list[str]:
+    found = []
+    if len(models) < 2:  # noqa: PLR2004
+        found.append("only one model: there is nothing to route between")
+    elif len(records.complete_models()) < 2:  # noqa: PLR2004
+        found.append("fewer than two models were observed on every row: evaluate needs --gaps mask")
+    if not records.has_costs:
+        found.append("no costs: only alpha = 1 (quality) has a meaning")
+    if len(records) < _FEW_ROWS:
+        found.append(f"only {len(records)} rows: clusters will be coarse and intervals wide")
+    for model in models:
+        if model.coverage * len(records) < _FEW_OBSERVATIONS:
+            found.append(f"{model.name}: only {model.coverage * len(records):.0f} scores observed")
+        elif model.coverage < 1:
+            found.append(f"{model.name}: {1 - model.coverage:.1%} of the scores are not observed")
+        if records.has_costs and model.priced < model.coverage:
+            found.append(
+                f"{model.name}: {model.coverage - model.priced:.1%} of the rows have a score but no cost"
+            )
+    empty = int((~np.isfinite(records.scores).any(axis=1)).sum())
+    if empty:
+        found.append(f"{empty} rows have no score at all; they only shape the clusters")
+    if duplicates:
+        found.append(f"{duplicates} rows repeat an earlier query text; fit and evaluate keep the first")
+    return found

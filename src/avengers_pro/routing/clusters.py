@@ -1,0 +1,97 @@
+"""The k-means partition of query space."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avengers_pro.embedding.embedder import Vectors, unit_rows
+from avengers_pro.errors import MethodError
+
+ITERATIONS = 25
+POINTS_PER_CENTROID = 256
+"""More rows than this for each centroid are sampled: the standard of faiss."""
+
+Labels = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Centroids and the one definition of "nearest": the largest inner product.
+
+    Attributes:
+        centroids: (k, d) float32. Of unit length, the inner product orders as Euclidean distance does;
+            raw means, as the released code keeps them, favour tight clusters.
+    """
+
+    centroids: Vectors
+
+    def __len__(self) -> int:
+        """Number of clusters."""
+        return len(self.centroids)
+
+    def nearest(self, vectors: Vectors, count: int) -> tuple[Labels, NDArray[np.float32]]:
+        """Find the nearest clusters of each vector.
+
+        Args:
+            vectors: (n, d) unit rows.
+            count: How many, at most k.
+
+        Returns:
+            (n, count) clusters and (n, count) similarities, nearest first.
+        """
+        similarity = vectors @ self.centroids.T
+        if count < len(self.centroids):
+            part = similarity.argpartition(-count, axis=1)[:, -count:]
+        else:
+            part = np.broadcast_to(np.arange(len(self.centroids)), similarity.shape)
+        near = np.take_along_axis(similarity, part, axis=1)
+        order = (-near).argsort(axis=1)
+        return np.take_along_axis(part, order, axis=1), np.take_along_axis(near, order, axis=1)
+
+    def assign(self, vectors: Vectors) -> Labels:
+        """Return the (n,) nearest cluster of each vector, the first of equals."""
+        return np.asarray((vectors @ self.centroids.T).argmax(axis=1))
+
+
+def fit_unit_clusters(vectors: Vectors, k: int, seed: int) -> tuple[Clusters, Labels]:
+    """Fit k-means and scale the centroids to unit length; rows are then assigned as queries will be.
+
+    Returns:
+        At most k clusters, fewer if there are fewer distinct rows, and the (n,) cluster of each row.
+
+    Raises:
+        MethodError: If k is not positive or there are no rows.
+    """
+    clusters = Clusters(unit_rows(_kmeans(vectors, k, seed)))
+    return clusters, clusters.assign(vectors)
+
+
+def fit_raw_clusters(vectors: Vectors, k: int, seed: int) -> tuple[Clusters, Labels]:
+    """Fit k-means and keep its means; rows are assigned by Euclidean distance, as the released code does.
+
+    Returns and raises as ``fit_unit_clusters``.
+    """
+    centroids = _kmeans(vectors, k, seed)
+    half_square = 0.5 * (centroids * centroids).sum(axis=1)
+    return Clusters(centroids), np.asarray((vectors @ centroids.T - half_square).argmax(axis=1))
+
+
+def _kmeans(vectors: Vectors, k: int, seed: int) -> Vectors:
+    if k < 1:
+        raise MethodError(f"the number of clusters must be at least 1, got {k}")
+    if not len(vectors):
+        raise MethodError("there is no row to cluster")
+    k = min(k, len(np.unique(vectors, axis=0))) if len(vectors) < POINTS_PER_CENTROID * k else k
+    import faiss
+
+    kmeans = faiss.Kmeans(
+        vectors.shape[1],
+        k,
+        niter=ITERATIONS,
+        seed=seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=POINTS_PER_CENTROID,
+    )
+    kmeans.train(np.ascontiguousarray(vectors, dtype=np.float32))
+    return np.asarray(kmeans.centroids, dtype=np.float32)
