@@ -98,9 +98,7 @@ def assemble(raw: RawTable, problems: Problems, score_scale: float = 1.0) -> Rec
     )
 
 
-def _report_out_of_range(
-    raw: RawTable, arrays: dict[str, Floats], problems: Problems, score_scale: float
-) -> set[int]:
+def _report_out_of_range(raw: RawTable, arrays: dict[str, Floats], problems: Problems, score_scale: float) -> set[int]:
     """Report one problem for each row that has a value out of range."""
     bad: set[int] = set()
     for name, values in arrays.items():

@@ -39,15 +39,14 @@ def read_columnar(path: Path, problems: Problems) -> RawTable:
     return _pivot(path, texts, {key: _floats(table, name, path) for key, name in _VALUES.items()}, problems)
 
 
-def _pivot(
-    path: Path, texts: dict[str, list[str | None]], values: dict[str, Any], problems: Problems
-) -> RawTable:
+def _pivot(path: Path, texts: dict[str, list[str | None]], values: dict[str, Any], problems: Problems) -> RawTable:
     datasets = texts.get("dataset") or [None] * len(texts["query"])
     row_ids = texts.get("query_id") or texts["query"]
     columns: dict[str, int] = {}
     rows: dict[tuple[str, str], int] = {}
     pairs: dict[tuple[int, int], int] = {}
-    lines, queries = [], []
+    lines: list[int] = []
+    queries: list[str] = []
     for number, (query, model, dataset, row_id) in enumerate(
         zip(texts["query"], texts["model"], datasets, row_ids, strict=True), start=2
     ):
@@ -81,7 +80,7 @@ def _pivot(
 
 def write_columnar(records: Records, path: Path) -> None:
     """Write the long form, one row for each pair that the records list."""
-    pyarrow = _pyarrow()
+    pa = _pyarrow()
     rows, columns = np.nonzero(records.listed | np.isfinite(records.costs))
     table: dict[str, Any] = {
         "query_id": [records.ids[row] for row in rows],
@@ -93,49 +92,41 @@ def write_columnar(records: Records, path: Path) -> None:
         values = getattr(records, key)
         if values is not None:
             cells = values[rows, columns]
-            table[name] = pyarrow.array(cells, mask=np.isnan(cells))
-    arrow = pyarrow.table(table)
+            table[name] = pa.array(cells, mask=np.isnan(cells))
+    arrow = pa.table(table)
     if path.suffix == ".parquet":
-        import pyarrow.parquet as parquet
+        from pyarrow import parquet
 
         parquet.write_table(arrow, path)
     else:
         from pyarrow import csv
 
-        with (
-            pyarrow.CompressedOutputStream(path, "gzip")
-            if path.suffix == ".gz"
-            else path.open("wb") as stream
-        ):
+        with pa.CompressedOutputStream(path, "gzip") if path.suffix == ".gz" else path.open("wb") as stream:
             csv.write_csv(arrow, stream)
 
 
 def _load(path: Path) -> Any:
-    pyarrow = _pyarrow()
+    pa = _pyarrow()
     try:
         if path.suffix == ".parquet":
-            import pyarrow.parquet as parquet
+            from pyarrow import parquet
 
             return parquet.read_table(path)
         from pyarrow import csv
 
-        texts = csv.ConvertOptions(
-            column_types=dict.fromkeys(_TEXTS, pyarrow.string()), strings_can_be_null=False
-        )
-        return csv.read_csv(
-            path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=texts
-        )
-    except (pyarrow.ArrowException, OSError) as error:
+        texts = csv.ConvertOptions(column_types=dict.fromkeys(_TEXTS, pa.string()), strings_can_be_null=False)
+        return csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=texts)
+    except (pa.ArrowException, OSError) as error:
         raise RecordsError(f"{path}: cannot be read: {error}") from error
 
 
 def _texts(table: Any, name: str, path: Path) -> list[str | None]:
     column = table.column(name)
-    pyarrow = _pyarrow()
-    if not (pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type)):
-        if name == "query_id" and pyarrow.types.is_integer(column.type):
-            column = column.cast(pyarrow.string())
-        elif not pyarrow.types.is_dictionary(column.type):
+    pa = _pyarrow()
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        if name == "query_id" and pa.types.is_integer(column.type):
+            column = column.cast(pa.string())
+        elif not pa.types.is_dictionary(column.type):
             raise RecordsError(f"{path}: column {name!r} must hold text, not {column.type}")
     return list(column.to_pylist())
 
@@ -144,20 +135,20 @@ def _floats(table: Any, name: str, path: Path) -> Any:
     if name not in table.column_names:
         return np.full(table.num_rows, np.nan)
     column = table.column(name)
-    pyarrow = _pyarrow()
-    if pyarrow.types.is_boolean(column.type):
-        column = column.cast(pyarrow.int8())
-    if pyarrow.types.is_null(column.type):
+    pa = _pyarrow()
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    if pa.types.is_null(column.type):
         return np.full(table.num_rows, np.nan)
     try:
-        return column.cast(pyarrow.float64()).to_numpy()
-    except pyarrow.ArrowException as error:
+        return column.cast(pa.float64()).to_numpy()
+    except pa.ArrowException as error:
         raise RecordsError(f"{path}: column {name!r} must hold numbers: {error}") from error
 
 
 def _pyarrow() -> Any:
     try:
-        import pyarrow
+        import pyarrow as pa
     except ModuleNotFoundError as error:
         raise MissingExtraError("pyarrow", "parquet", "reading and writing Parquet and CSV") from error
-    return pyarrow
+    return pa

@@ -1,9 +1,10 @@
 """Records as JSON lines: the published format, kept."""
 
 import gzip
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import numpy as np
@@ -137,9 +138,8 @@ def _flat_usages(usages: dict[str, _Usage | None]) -> list[float | None]:
 def _lines(path: Path, progress: Progress | None) -> Iterator[tuple[int, bytes]]:
     """Yield (line number from 1, line) of the non-blank lines."""
     try:
-        with path.open("rb") as raw:
+        with path.open("rb") as raw, _decompressed(raw, path) as stream:
             total = path.stat().st_size
-            stream: IO[bytes] = gzip.open(raw) if path.suffix == ".gz" else raw
             for number, line in enumerate(stream, start=1):
                 if progress is not None and number % _PROGRESS_EVERY == 0:
                     progress(raw.tell(), total)
@@ -147,8 +147,12 @@ def _lines(path: Path, progress: Progress | None) -> Iterator[tuple[int, bytes]]
                     yield number, line
             if progress is not None:
                 progress(total, total)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise RecordsError(f"{path}: cannot be read: {error}") from error
+
+
+def _decompressed(raw: BinaryIO, path: Path) -> BinaryIO:
+    return cast("BinaryIO", gzip.GzipFile(fileobj=raw, mode="rb")) if path.suffix == ".gz" else raw
 
 
 def _explain(path: Path, number: int, line: bytes, error: Exception) -> Problem:
@@ -194,15 +198,14 @@ def _fits(value: Any, kind: Any) -> bool:
 
 def write_jsonl(records: Records, path: Path) -> None:
     """Write one object a line, gzip by suffix; what is not known is left out, "no score" is null."""
-    encoder = msgspec.json.Encoder()
+    encode = msgspec.json.Encoder().encode
+    lines = (encode(_row_object(records, row)) + b"\n" for row in range(len(records)))
     with path.open("wb") as raw:
-        stream: IO[bytes] = (
-            gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if path.suffix == ".gz" else raw
-        )  # type: ignore[assignment]  # GzipFile is a writable binary stream
-        for row in range(len(records)):
-            stream.write(encoder.encode(_row_object(records, row)) + b"\n")
-        if stream is not raw:
-            stream.close()
+        if path.suffix == ".gz":
+            with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as stream:
+                stream.writelines(lines)
+        else:
+            raw.writelines(lines)
 
 
 def _row_object(records: Records, row: int) -> dict[str, Any]:

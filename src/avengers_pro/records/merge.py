@@ -1,7 +1,6 @@
 """Several tables as one."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import numpy as np
 
@@ -56,9 +55,7 @@ def _place(table: Records, rows: dict[tuple[str, str, int], int]) -> list[int]:
     return place
 
 
-def _join(
-    name: str, tables: Sequence[Records], places: Sequence[list[int]], models: list[str], n: int
-) -> Floats:
+def _join(name: str, tables: Sequence[Records], places: Sequence[list[int]], models: list[str], n: int) -> Floats:
     joined = np.full((n, len(models)), np.nan)
     for table, place in zip(tables, places, strict=True):
         values = getattr(table, name)

@@ -75,27 +75,27 @@ def _mean(values: Floats) -> float:
 
 
 def _findings(records: Records, models: tuple[ModelSummary, ...], duplicates: int) -> list[str]:
-    found = []
-    if len(models) < 2:  # noqa: PLR2004
-        found.append("only one model: there is nothing to route between")
-    elif len(records.complete_models()) < 2:  # noqa: PLR2004
-        found.append("fewer than two models were observed on every row: evaluate needs --gaps mask")
-    if not records.has_costs:
-        found.append("no costs: only alpha = 1 (quality) has a meaning")
-    if len(records) < _FEW_ROWS:
-        found.append(f"only {len(records)} rows: clusters will be coarse and intervals wide")
-    for model in models:
-        if model.coverage * len(records) < _FEW_OBSERVATIONS:
-            found.append(f"{model.name}: only {model.coverage * len(records):.0f} scores observed")
-        elif model.coverage < 1:
-            found.append(f"{model.name}: {1 - model.coverage:.1%} of the scores are not observed")
-        if records.has_costs and model.priced < model.coverage:
-            found.append(
-                f"{model.name}: {model.coverage - model.priced:.1%} of the rows have a score but no cost"
-            )
     empty = int((~np.isfinite(records.scores).any(axis=1)).sum())
-    if empty:
-        found.append(f"{empty} rows have no score at all; they only shape the clusters")
-    if duplicates:
-        found.append(f"{duplicates} rows repeat an earlier query text; fit and evaluate keep the first")
+    doubts = {
+        "only one model: there is nothing to route between": len(models) == 1,
+        "fewer than two models were observed on every row: evaluate needs --gaps mask": len(models) > 1
+        and len(records.complete_models()) <= 1,
+        "no costs: only alpha = 1 (quality) has a meaning": not records.has_costs,
+        f"only {len(records)} rows: clusters will be coarse and intervals wide": len(records) < _FEW_ROWS,
+        f"{empty} rows have no score at all; they only shape the clusters": empty > 0,
+        f"{duplicates} rows repeat an earlier query text; fit and evaluate keep the first": duplicates > 0,
+    }
+    return [text for text, holds in doubts.items() if holds] + [
+        finding for model in models for finding in _model_findings(model, len(records), priced=records.has_costs)
+    ]
+
+
+def _model_findings(model: ModelSummary, rows: int, *, priced: bool) -> list[str]:
+    found = []
+    if model.coverage * rows < _FEW_OBSERVATIONS:
+        found.append(f"{model.name}: only {model.coverage * rows:.0f} scores observed")
+    elif model.coverage < 1:
+        found.append(f"{model.name}: {1 - model.coverage:.1%} of the scores are not observed")
+    if priced and model.priced < model.coverage:
+        found.append(f"{model.name}: {model.coverage - model.priced:.1%} of the rows have a score but no cost")
     return found

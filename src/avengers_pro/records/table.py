@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,16 +126,14 @@ class Records:
     def take(self, rows: Rows | Sequence[int]) -> "Records":
         """Keep these rows, in this order."""
         index = np.asarray(rows, dtype=np.intp)
-        return replace(
-            self,
-            **{
-                field.name: value[index]
-                if isinstance(value := getattr(self, field.name), np.ndarray)
-                else tuple(value[row] for row in index)
-                for field in fields(self)
-                if field.name != "models" and getattr(self, field.name) is not None
-            },
-        )
+        kept: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                kept[field.name] = value[index]
+            elif value is not None and field.name != "models":
+                kept[field.name] = tuple(value[row] for row in index)
+        return replace(self, **kept)
 
     def select_models(self, names: Iterable[str]) -> "Records":
         """Keep these models, in the table's order.
@@ -146,7 +145,7 @@ class Records:
         columns = [column for column, name in enumerate(self.models) if name in wanted]
         if not columns:
             raise RecordsError("no model is left; name at least one to keep")
-        arrays = {
+        arrays: dict[str, Any] = {
             field.name: value[:, columns]
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), np.ndarray)
@@ -186,9 +185,9 @@ class Records:
 
     def complete_models(self) -> tuple[str, ...]:
         """Models with a score on every row and, if any cost is known at all, a cost on every row."""
-        complete = ~np.isnan(self.scores).any(axis=0)
+        complete: NDArray[np.bool_] = np.isfinite(self.scores).all(axis=0)
         if self.has_costs:
-            complete &= ~np.isnan(self.costs).any(axis=0)
+            complete &= np.isfinite(self.costs).all(axis=0)
         return tuple(name for name, whole in zip(self.models, complete, strict=True) if whole)
 
     @property

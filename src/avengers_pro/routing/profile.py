@@ -88,4 +88,5 @@ def _count_and_sum(values: Floats, labels: Labels, k: int) -> tuple[Floats, Floa
 
 
 def _ratio(sums: Floats, counts: Floats) -> Floats:
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    means: Floats = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    return means

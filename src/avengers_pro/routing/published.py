@@ -129,7 +129,7 @@ class ClusterMethod:
         names = ("score_counts", "score_sums", "cost_counts", "cost_sums")
         missing = {"centroids", *names} - arrays.keys()
         if missing:
-            raise DamagedArtifactError(f"the router has no array {sorted(missing)[0]!r}")
+            raise DamagedArtifactError(f"the router has no array {min(missing)!r}")
         k = len(arrays["centroids"])
         for name in names:
             if arrays[name].shape != (k, len(models)):
@@ -140,9 +140,7 @@ class ClusterMethod:
         return FittedClusterMethod(models, self.settings, Clusters(arrays["centroids"]), profile)
 
 
-def _usable(
-    records: Records, missing: Literal["exclude", "zero"]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _usable(records: Records, missing: Literal["exclude", "zero"]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return rows and models to learn from.
 
     The released code takes the models of the first row and drops every row that does not name them all.
@@ -261,7 +259,8 @@ class ClusterEstimate:
         near = table[self.clusters]
         if self.weights is not None:
             near = near * self.weights[:, :, None]
-        return np.add.reduce(near, axis=1)
+        summed: Floats = np.add.reduce(near, axis=1)
+        return summed
 
 
 def _low_high(values: Floats) -> tuple[Floats, Floats]:

@@ -1,0 +1,141 @@
+"""A router on disk: ``router.json`` says what it is, ``router.safetensors`` holds the arrays. Nothing is executed."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from avengers_pro.errors import ArtifactError, ArtifactVersionError, DamagedArtifactError
+from avengers_pro.routing.method import Arrays
+
+FORMAT_VERSION = 1
+HEADER = "router.json"
+ARRAYS = "router.safetensors"
+
+
+class EmbedderEntry(msgspec.Struct, frozen=True):
+    """Which embedder made the vectors: ``spec`` loads it, ``id`` must match, ``dimension`` is the vectors' length."""
+
+    spec: str
+    id: str
+    dimension: int
+
+
+class ModelEntry(msgspec.Struct, frozen=True):
+    """A model's record over all training rows; null = nothing was observed."""
+
+    name: str
+    observations: int
+    mean_score: float | None
+    mean_cost: float | None
+
+
+class Header(msgspec.Struct, kw_only=True):
+    """What ``router.json`` holds.
+
+    Attributes:
+        format_version: Of this layout.
+        method: Name of the method.
+        params: Its parameters.
+        embedder: Of the vectors.
+        models: The pool, in the order of the arrays.
+        fingerprint: SHA-256 of the training records.
+        seed: Of the fit.
+        examples: A few training queries of each cluster.
+        sha256: Over this header, with an empty ``sha256``, and the arrays.
+    """
+
+    format_version: int = FORMAT_VERSION
+    method: str
+    params: dict[str, Any]
+    embedder: EmbedderEntry
+    models: list[ModelEntry]
+    fingerprint: str
+    seed: int
+    examples: list[list[str]]
+    sha256: str = ""
+
+
+class _Version(msgspec.Struct):
+    format_version: int
+
+
+def save(folder: Path, header: Header, arrays: Arrays) -> None:
+    """Write both files, each whole or not at all.
+
+    Raises:
+        ArtifactError: If the folder cannot be written.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    body = to_bytes({name: np.ascontiguousarray(values) for name, values in arrays.items()})
+    header.sha256 = _digest(header, body)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / ARRAYS, body)
+        _replace(folder / HEADER, msgspec.json.format(msgspec.json.encode(header)) + b"\n")
+    except OSError as error:
+        raise ArtifactError(f"{folder}: the router cannot be written: {error}") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(path.name + ".part")
+    draft.write_bytes(content)
+    os.replace(draft, path)  # noqa: PTH105
+
+
+def load(folder: Path) -> tuple[Header, Arrays]:
+    """Read both files, checking version, hash and every number.
+
+    Raises:
+        DamagedArtifactError: If a file is missing, truncated or altered.
+        ArtifactVersionError: If another format version wrote them.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    text, body = _read(folder / HEADER), _read(folder / ARRAYS)
+    header = _decode(text, folder / HEADER)
+    if _digest(header, body) != header.sha256:
+        raise DamagedArtifactError(
+            f"{folder}: {HEADER} and {ARRAYS} do not match their SHA-256: a file was altered, truncated, or "
+            "comes from another save. Restore both, or fit again"
+        )
+    try:
+        arrays = from_bytes(body)
+    except SafetensorError as error:
+        raise DamagedArtifactError(f"{folder / ARRAYS}: not a safetensors file: {error}") from error
+    for name, values in arrays.items():
+        if np.isinf(values).any():
+            raise DamagedArtifactError(f"{folder / ARRAYS}: array {name!r} holds infinite values")
+    return header, arrays
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DamagedArtifactError(
+            f"{path}: cannot be read: {error}. A router is a folder with {HEADER} and {ARRAYS}"
+        ) from error
+
+
+def _decode(text: bytes, path: Path) -> Header:
+    try:
+        version = msgspec.json.decode(text, type=_Version).format_version
+        if version != FORMAT_VERSION:
+            advice = "update avengers-pro" if version > FORMAT_VERSION else "fit the router again"
+            raise ArtifactVersionError(
+                f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {advice}"
+            )
+        return msgspec.json.decode(text, type=Header)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DamagedArtifactError(f"{path}: not a router header: {error}") from error
+
+
+def _digest(header: Header, body: bytes) -> str:
+    bare = msgspec.structs.replace(header, sha256="")
+    return hashlib.sha256(msgspec.json.encode(bare) + body).hexdigest()

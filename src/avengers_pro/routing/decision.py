@@ -1,0 +1,155 @@
+"""The answer for one query."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from avengers_pro.records.table import Floats
+from avengers_pro.routing.method import Estimate
+from avengers_pro.routing.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model for one query.
+
+    Attributes:
+        model: Its name.
+        expected_score: In [0, 1]; NaN = nothing is known.
+        expected_cost: US dollars; NaN = not known.
+        observations: Scores behind the expectation.
+        utility: What the method ranks by; -inf = no candidate.
+        removed: Why it is no candidate; None = it is one.
+    """
+
+    model: str
+    expected_score: float
+    expected_cost: float
+    observations: int
+    utility: float
+    removed: str | None = None
+
+
+class Decision:
+    """The chosen model, and everything behind the choice, worked out when asked for.
+
+    Attributes:
+        model: The chosen model; None = infeasible: no model meets the policy's constraints.
+        policy: What was asked.
+    """
+
+    __slots__ = ("__dict__", "_allowed", "_estimate", "_models", "_row", "_utility", "model", "policy")
+
+    def __init__(
+        self,
+        models: tuple[str, ...],
+        policy: Policy,
+        estimate: Estimate,
+        utility: Floats,
+        allowed: np.ndarray[Any, np.dtype[np.bool_]] | None,
+        row: int = 0,
+    ) -> None:
+        """Choose from one row of an estimate and its utilities."""
+        values = utility[row]
+        best = values.argmax()
+        self.model = models[best] if values[best] != -np.inf else None
+        self.policy = policy
+        self._models, self._estimate, self._utility, self._allowed, self._row = (
+            models,
+            estimate,
+            values,
+            allowed,
+            row,
+        )
+
+    @property
+    def feasible(self) -> bool:
+        """Whether any model meets the constraints."""
+        return self.model is not None
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All models of the pool, best first; those that are no candidates last, with the reason."""
+        estimate, row = self._estimate, self._row
+        score, cost = estimate.expected_score[row], estimate.expected_cost[row]
+        found = [
+            Candidate(
+                model,
+                float(score[column]),
+                float(cost[column]),
+                int(estimate.observations[row, column]),
+                float(self._utility[column]),
+                self._why_removed(column, float(score[column]), float(cost[column])),
+            )
+            for column, model in enumerate(self._models)
+        ]
+        return tuple(sorted(found, key=lambda candidate: -candidate.utility))
+
+    def _why_removed(self, column: int, score: float, cost: float) -> str | None:
+        policy = self.policy
+        if self._utility[column] != -np.inf:
+            return None
+        if self._allowed is not None and not self._allowed[column]:
+            return (
+                "excluded by the policy" if self._models[column] in policy.exclude else "not among the policy's models"
+            )
+        if policy.min_score is not None and not score >= policy.min_score:
+            return f"expected score {score:.3f} is not at least min_score {policy.min_score:g}"
+        if policy.max_cost is not None and not cost <= policy.max_cost:
+            return f"expected cost ${cost:.6f} is not within max_cost ${policy.max_cost:g}"
+        return "never observed near this query"
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """The chosen candidate; None = infeasible."""
+        return self.candidates[0] if self.feasible else None
+
+    @property
+    def clusters(self) -> tuple[int, ...]:
+        """The nearest clusters, nearest first; empty for methods without clusters."""
+        near = self._estimate.clusters
+        return () if near is None else tuple(int(cluster) for cluster in near[self._row])
+
+    @property
+    def reason(self) -> str:
+        """One sentence: why this model, or why none."""
+        if self.chosen is None:
+            removed = "; ".join(f"{candidate.model}: {candidate.removed}" for candidate in self.candidates)
+            return f"infeasible: no model meets the policy ({removed})"
+        best = self.chosen
+        others = [candidate for candidate in self.candidates[1:] if candidate.removed is None]
+        versus = f", ahead of {others[0].model}" if others else ", the only candidate"
+        return (
+            f"expected score {best.expected_score:.3f} at ${best.expected_cost:.6f} "
+            f"from {best.observations} observations, alpha {self.policy.alpha:g}{versus}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; NaN and -inf become None."""
+        return {
+            "model": self.model,
+            "alpha": self.policy.alpha,
+            "reason": self.reason,
+            "clusters": list(self.clusters),
+            "candidates": [
+                {
+                    "model": candidate.model,
+                    "expected_score": _finite(candidate.expected_score),
+                    "expected_cost": _finite(candidate.expected_cost),
+                    "observations": candidate.observations,
+                    "utility": _finite(candidate.utility),
+                    "removed": candidate.removed,
+                }
+                for candidate in self.candidates
+            ],
+        }
+
+    def __repr__(self) -> str:
+        """The model and the reason."""
+        return f"Decision({self.model!r}: {self.reason})"
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

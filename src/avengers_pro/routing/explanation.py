@@ -1,0 +1,81 @@
+"""Why this model: nearest clusters with example queries, and where along alpha the choice changes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from avengers_pro.routing.decision import Decision
+
+ALPHAS = 1001
+"""Resolution of the search for switches: alpha is exact to a thousandth."""
+
+
+@dataclass(frozen=True, slots=True)
+class NearCluster:
+    """One of the nearest clusters.
+
+    Attributes:
+        cluster: Its number.
+        similarity: Inner product of query and centroid.
+        size: Most scores that any model has in it.
+        examples: Training queries near its centre.
+    """
+
+    cluster: int
+    similarity: float
+    size: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The choice on a range of alpha; model None = infeasible."""
+
+    alpha_from: float
+    alpha_to: float
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision with its grounds.
+
+    Attributes:
+        decision: What was decided.
+        clusters: Nearest first; empty for methods without clusters.
+        stretches: What would be chosen at every other alpha, from 0 to 1.
+    """
+
+    decision: Decision
+    clusters: tuple[NearCluster, ...]
+    stretches: tuple[Stretch, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return self.decision.to_dict() | {
+            "nearest_clusters": [
+                {
+                    "cluster": near.cluster,
+                    "similarity": near.similarity,
+                    "size": near.size,
+                    "examples": list(near.examples),
+                }
+                for near in self.clusters
+            ],
+            "by_alpha": [
+                {"from": stretch.alpha_from, "to": stretch.alpha_to, "model": stretch.model}
+                for stretch in self.stretches
+            ],
+        }
+
+
+def stretches(chosen: list[str | None]) -> tuple[Stretch, ...]:
+    """Join equal neighbours of the choices at evenly spaced alphas from 0 to 1."""
+    alphas = np.linspace(0, 1, len(chosen))
+    starts = [i for i, model in enumerate(chosen) if i == 0 or model != chosen[i - 1]]
+    ends = [*(start - 1 for start in starts[1:]), len(chosen) - 1]
+    return tuple(
+        Stretch(float(alphas[start]), float(alphas[end]), chosen[start])
+        for start, end in zip(starts, ends, strict=True)
+    )

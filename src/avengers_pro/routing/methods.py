@@ -1,0 +1,60 @@
+"""Every method by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from typing import Any
+
+from avengers_pro.errors import MethodError
+from avengers_pro.routing.baselines import DatasetLabel, NearestNeighbours, Oracle, RandomModel, SingleModel
+from avengers_pro.routing.method import Method
+from avengers_pro.routing.published import AVENGERS, CODE, PAPER, ClusterMethod, ClusterParams
+
+DEFAULT_METHOD = "avengers-pro-paper"
+
+
+def _cluster_method(name: str, preset: ClusterParams) -> Callable[[Mapping[str, Any]], Method]:
+    return lambda params: ClusterMethod(name, replace(preset, **params))
+
+
+_BUILDERS: dict[str, tuple[Callable[[Mapping[str, Any]], Method], frozenset[str]]] = {
+    name: (_cluster_method(name, preset), frozenset(field.name for field in fields(ClusterParams)))
+    for name, preset in (("avengers-pro-paper", PAPER), ("avengers-pro-code", CODE), ("avengers", AVENGERS))
+} | {
+    "knn": (lambda params: NearestNeighbours(**params), frozenset({"neighbours"})),
+    "best-single": (lambda params: SingleModel(**params), frozenset({"model"})),
+    "random": (lambda params: RandomModel(**params), frozenset()),
+    "dataset-label": (lambda params: DatasetLabel(**params), frozenset()),
+    "oracle": (lambda params: Oracle(**params), frozenset()),
+}
+
+ROUTERS = ("avengers-pro-paper", "avengers-pro-code", "avengers", "knn")
+"""Methods that can be fitted and served."""
+BASELINES = ("best-single", "random", "knn", "dataset-label", "oracle")
+"""Methods that every evaluation shows beside the routers."""
+
+
+def build_method(name: str, params: Mapping[str, Any] | None = None) -> Method:
+    """Build a method from its name and any of its parameters; ``single:<model>`` is always that model.
+
+    Raises:
+        MethodError: If the name or a parameter is unknown, or a value has no meaning.
+    """
+    if name.startswith("single:"):
+        return SingleModel(name.removeprefix("single:"))
+    if name not in _BUILDERS:
+        near = get_close_matches(name, _BUILDERS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_BUILDERS)}"
+        raise MethodError(f"no method is named {name!r}; {hint}")
+    builder, known = _BUILDERS[name]
+    for key in params or {}:
+        if key not in known:
+            settable = ", ".join(sorted(known)) or "none"
+            raise MethodError(f"method {name!r} has no parameter {key!r}; its parameters: {settable}")
+    return builder(params or {})
+
+
+def settable(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the parameters that this method has and that are given (not None)."""
+    known = _BUILDERS[name][1] if name in _BUILDERS else frozenset()
+    return {key: value for key, value in params.items() if key in known and value is not None}

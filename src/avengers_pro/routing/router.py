@@ -1,0 +1,281 @@
+"""The router: embedder + fitted method; fit, route, explain, save, load."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avengers_pro.embedding import Embedder, EmbeddingOptions, Vectors, load_embedder
+from avengers_pro.errors import EmbedderMismatchError, PolicyError
+from avengers_pro.records.table import Records
+from avengers_pro.routing import artifact
+from avengers_pro.routing.decision import Decision
+from avengers_pro.routing.explanation import ALPHAS, Explanation, NearCluster, stretches
+from avengers_pro.routing.method import FittedMethod, Method
+from avengers_pro.routing.methods import DEFAULT_METHOD, build_method
+from avengers_pro.routing.policy import Policy, choose, weigh
+from avengers_pro.routing.queries import Queries
+from avengers_pro.routing.training import ModelFacts, cluster_examples, model_facts
+
+BATCH = 8192
+"""Queries decided in one go; bounds memory."""
+
+
+class Router:
+    """Sends each query to the model with the best performance-efficiency score under the caller's policy.
+
+    One fit serves every policy: ``alpha`` and the constraints come with the request.
+
+    Attributes:
+        method: How it decides.
+        fitted: What it learnt.
+        embedder_id: Of the vectors it was fitted on.
+        dimension: Of those vectors.
+        facts: Each model's record, in the order of ``models``.
+        examples: For each cluster, training queries near its centre; empty for methods without clusters.
+        fingerprint: Of the training records.
+        seed: Of the fit.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        fitted: FittedMethod,
+        embedder: Embedder | None,
+        *,
+        embedder_spec: str,
+        embedder_id: str,
+        dimension: int,
+        facts: Sequence[ModelFacts],
+        examples: Sequence[Sequence[str]],
+        fingerprint: str,
+        seed: int,
+    ) -> None:
+        """Put a router together; use ``fit`` or ``load``."""
+        self.method, self.fitted = method, fitted
+        self._embedder = embedder
+        self.embedder_spec, self.embedder_id, self.dimension = embedder_spec, embedder_id, dimension
+        self.facts, self.examples = tuple(facts), tuple(tuple(texts) for texts in examples)
+        self.fingerprint, self.seed = fingerprint, seed
+        self._compiled = lru_cache(maxsize=1024)(self._compile)
+
+    @classmethod
+    def fit(
+        cls,
+        records: Records,
+        embedder: str | Embedder = "static",
+        method: str | Method = DEFAULT_METHOD,
+        *,
+        vectors: Vectors | None = None,
+        seed: int = 42,
+        keep_examples: bool = True,
+        **params: Any,
+    ) -> "Router":
+        """Learn from records; repeated query texts count once.
+
+        Args:
+            records: n queries x m models.
+            embedder: A spec string or an embedder.
+            method: A method's name or the method itself.
+            vectors: (n, d) unit rows of the records' queries, if they are at hand.
+            seed: Of everything random; the same seed gives the same router.
+            keep_examples: Keep a few training queries of each cluster, which ``explain`` shows.
+            params: The method's parameters, if it is given by name.
+
+        Raises:
+            MethodError: If the method or a parameter is unknown.
+            EmbeddingError: If a query cannot be embedded.
+        """
+        spec, embedder = ("", embedder) if not isinstance(embedder, str) else (embedder, load_embedder(embedder))
+        chosen = build_method(method, params) if isinstance(method, str) else method
+        unique = records.deduplicated()
+        if vectors is None:
+            vectors = embedder.embed(unique.queries)
+        elif len(unique) < len(records):
+            first = {query: row for row, query in reversed(list(enumerate(records.queries)))}
+            vectors = vectors[sorted(first.values())]
+        fitted = chosen.fit(unique, vectors, seed)
+        return cls(
+            chosen,
+            fitted,
+            embedder,
+            embedder_spec=spec or embedder.id,
+            embedder_id=embedder.id,
+            dimension=vectors.shape[1],
+            facts=model_facts(unique, fitted.models),
+            examples=cluster_examples(fitted, unique.queries, vectors) if keep_examples else (),
+            fingerprint=unique.fingerprint,
+            seed=seed,
+        )
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The pool, in the order of ties."""
+        return self.fitted.models
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return (n, d) unit rows by the router's embedder.
+
+        Raises:
+            EmbedderMismatchError: If the embedder at hand is not the one of the fit.
+        """
+        if self._embedder is None:
+            self._embedder = load_embedder(self.embedder_spec)
+        vectors = self._embedder.embed(texts)
+        if self._embedder.id != self.embedder_id or vectors.shape[1] != self.dimension:
+            raise EmbedderMismatchError(
+                f"the router was fitted with {self.embedder_id} ({self.dimension}-d); the embedder here is "
+                f"{self._embedder.id} ({vectors.shape[1]}-d). Use the same one, or fit again"
+            )
+        return vectors
+
+    def route(self, text: str, policy: Policy | None = None) -> Decision:
+        """Decide for one query.
+
+        Raises:
+            PolicyError: If the policy names an unknown model.
+            EmbeddingError: If the text is empty.
+        """
+        return self.route_vector(self.embed([text])[0], policy)
+
+    def route_vector(self, vector: NDArray[np.float32], policy: Policy | None = None) -> Decision:
+        """Decide for one query given as its (d,) unit vector."""
+        policy, allowed = self._compiled(policy or Policy())
+        estimate = self.fitted.estimate(Queries(self._checked(vector[None, :])))
+        return Decision(self.models, policy, estimate, weigh(estimate, policy, allowed), allowed)
+
+    def route_many(self, texts: Sequence[str], policy: Policy | None = None) -> list[Decision]:
+        """Decide for many queries at once, in order."""
+        return list(self.iter_decisions(self.embed(texts), policy))
+
+    def iter_decisions(self, vectors: Vectors, policy: Policy | None = None) -> Iterator[Decision]:
+        """Yield a decision for each of (n, d) unit rows, worked out in batches."""
+        policy, allowed = self._compiled(policy or Policy())
+        for start in range(0, len(vectors), BATCH):
+            estimate = self.fitted.estimate(Queries(self._checked(vectors[start : start + BATCH])))
+            utility = weigh(estimate, policy, allowed)
+            for row in range(len(utility)):
+                yield Decision(self.models, policy, estimate, utility, allowed, row)
+
+    def route_vectors(self, vectors: Vectors, policy: Policy | None = None) -> NDArray[np.intp]:
+        """Return (n,) positions in ``models`` of the chosen models, -1 = infeasible: the fast way for batches."""
+        policy, allowed = self._compiled(policy or Policy())
+        chosen = [
+            choose(weigh(self.fitted.estimate(Queries(self._checked(vectors[i : i + BATCH]))), policy, allowed))
+            for i in range(0, len(vectors), BATCH)
+        ]
+        return np.concatenate(chosen) if chosen else np.empty(0, dtype=np.intp)
+
+    def explain(self, text: str, policy: Policy | None = None) -> Explanation:
+        """Decide for one query and say why, and what every other alpha would choose."""
+        policy, allowed = self._compiled(policy or Policy())
+        vectors = self._checked(self.embed([text]))
+        estimate = self.fitted.estimate(Queries(vectors))
+        decision = Decision(self.models, policy, estimate, weigh(estimate, policy, allowed), allowed)
+        chosen = [
+            int(choose(weigh(estimate, replace(policy, alpha=float(alpha)), allowed))[0])
+            for alpha in np.linspace(0, 1, ALPHAS)
+        ]
+        names = [None if column < 0 else self.models[column] for column in chosen]
+        return Explanation(decision, self._near(vectors, decision), stretches(names))
+
+    def _near(self, vectors: Vectors, decision: Decision) -> tuple[NearCluster, ...]:
+        centers = self.fitted.centers
+        if centers is None:
+            return ()
+        sizes = self.fitted.arrays()["score_counts"].max(axis=1)
+        return tuple(
+            NearCluster(
+                cluster,
+                float(vectors[0] @ centers.centroids[cluster]),
+                int(sizes[cluster]),
+                self.examples[cluster] if self.examples else (),
+            )
+            for cluster in decision.clusters
+        )
+
+    def _compile(self, policy: Policy) -> tuple[Policy, NDArray[np.bool_] | None]:
+        allowed = policy.allowed(self.models)
+        return policy, None if allowed.all() else allowed
+
+    def _checked(self, vectors: Vectors) -> Vectors:
+        if vectors.shape[1] != self.dimension:
+            raise PolicyError(f"vectors have {vectors.shape[1]} dimensions; the router was fitted on {self.dimension}")
+        return vectors
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``router.json`` and ``router.safetensors``; equal routers give equal bytes."""
+        facts = [
+            artifact.ModelEntry(fact.name, fact.observations, _known(fact.mean_score), _known(fact.mean_cost))
+            for fact in self.facts
+        ]
+        artifact.save(
+            Path(folder),
+            artifact.Header(
+                method=self.method.name,
+                params=dict(self.method.params()),
+                embedder=artifact.EmbedderEntry(self.embedder_spec, self.embedder_id, self.dimension),
+                models=facts,
+                fingerprint=self.fingerprint,
+                seed=self.seed,
+                examples=[list(texts) for texts in self.examples],
+            ),
+            self.fitted.arrays(),
+        )
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, embedder: Embedder | None = None, options: EmbeddingOptions | None = None
+    ) -> "Router":
+        """Read a saved router; nothing in it is ever executed.
+
+        Args:
+            folder: As given to ``save``.
+            embedder: To use instead of the one it names; must have the same id.
+            options: How to reach the embedder it names, if that needs a server.
+
+        Raises:
+            DamagedArtifactError: If files are missing, truncated or altered.
+            ArtifactVersionError: If another version wrote them.
+            EmbedderMismatchError: If the given embedder is not the one of the fit.
+        """
+        header, arrays = artifact.load(Path(folder))
+        if embedder is not None and embedder.id != header.embedder.id:
+            raise EmbedderMismatchError(
+                f"{folder}: fitted with embedder {header.embedder.id!r}, but {embedder.id!r} was given; "
+                "use the same one, or fit again"
+            )
+        if embedder is None and options is not None:
+            embedder = load_embedder(header.embedder.spec, options)
+        method = build_method(header.method, header.params)
+        return cls(
+            method,
+            method.restore(tuple(entry.name for entry in header.models), arrays),
+            embedder,
+            embedder_spec=header.embedder.spec,
+            embedder_id=header.embedder.id,
+            dimension=header.embedder.dimension,
+            facts=[
+                ModelFacts(entry.name, entry.observations, _number(entry.mean_score), _number(entry.mean_cost))
+                for entry in header.models
+            ],
+            examples=header.examples,
+            fingerprint=header.fingerprint,
+            seed=header.seed,
+        )
+
+    def __repr__(self) -> str:
+        """Method, sizes and embedder."""
+        return f"Router({self.method.name}, {len(self.models)} models, embedder {self.embedder_id})"
+
+
+def _known(mean: float) -> float | None:
+    return None if np.isnan(mean) else mean
+
+
+def _number(mean: float | None) -> float:
+    return float("nan") if mean is None else mean

@@ -1,0 +1,60 @@
+"""What a router remembers of the records it was fitted on, beside the fitted method."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from avengers_pro.embedding.embedder import Vectors
+from avengers_pro.records.table import Records
+from avengers_pro.routing.method import FittedMethod
+
+EXAMPLES = 3
+EXAMPLE_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the training records say of a model overall; means are NaN when nothing was observed."""
+
+    name: str
+    observations: int
+    mean_score: float
+    mean_cost: float
+
+
+def model_facts(records: Records, models: Sequence[str]) -> tuple[ModelFacts, ...]:
+    """Sum up each of these models."""
+    return tuple(
+        ModelFacts(
+            name,
+            int(np.isfinite(scores := records.scores[:, records.models.index(name)]).sum()),
+            _mean(scores),
+            _mean(records.costs[:, records.models.index(name)]),
+        )
+        for name in models
+    )
+
+
+def _mean(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def cluster_examples(fitted: FittedMethod, queries: Sequence[str], vectors: Vectors) -> tuple[tuple[str, ...], ...]:
+    """Return, for each cluster, the training queries nearest to its centre, shortened; none without clusters."""
+    if fitted.centers is None:
+        return ()
+    similarity = vectors @ fitted.centers.centroids.T
+    label = similarity.argmax(axis=1)
+    examples = []
+    for cluster in range(len(fitted.centers)):
+        rows = np.flatnonzero(label == cluster)
+        nearest = rows[np.argsort(-similarity[rows, cluster], kind="stable")[:EXAMPLES]]
+        examples.append(tuple(_shorten(queries[row]) for row in nearest))
+    return tuple(examples)
+
+
+def _shorten(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= EXAMPLE_CHARS else flat[: EXAMPLE_CHARS - 3] + "..."
