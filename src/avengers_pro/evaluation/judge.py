@@ -1,0 +1,239 @@
+"""Runs the contestants split by split, then draws the comparisons."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from avengers_pro.embedding import Vectors
+from avengers_pro.evaluation.intervals import (
+    area_statistic,
+    compare,
+    draw_weights,
+    mean_statistic,
+    part_weights,
+    values_of,
+)
+from avengers_pro.evaluation.metrics import Yardstick, curve_metrics, gains
+from avengers_pro.evaluation.operating import GOALS, train_curve
+from avengers_pro.evaluation.replay import Part, Replay, replay
+from avengers_pro.evaluation.results import (
+    Evaluation,
+    MethodResult,
+    OperatingPoint,
+    Paired,
+    RecordsInfo,
+    SplitInfo,
+    SplitResult,
+)
+from avengers_pro.evaluation.summing import mean_of
+from avengers_pro.evaluation.verdict import draw_verdict
+from avengers_pro.records.table import Floats, Records
+from avengers_pro.routing.baselines import SingleModel, best_column
+from avengers_pro.routing.method import Method
+from avengers_pro.routing.profile import Profile
+
+BEST = "best-single"
+STATIC = "static"
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A method that takes part; ``selected`` > 1 is the published multi-model selection."""
+
+    label: str
+    method: Method
+    baseline: bool
+    selected: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One train/test split."""
+
+    seed: int
+    train: Records
+    train_vectors: Vectors
+    test: Part
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one contestant did on one split; ``picked`` says which line of the replay each goal chose on train."""
+
+    replay: Replay
+    picked: dict[str, int]
+
+
+class Judge:
+    """Collects replays over splits."""
+
+    def __init__(
+        self, records: Records, contestants: Sequence[Contestant], alphas: Floats, min_score: float | None
+    ) -> None:
+        """Prepare for splits of these records."""
+        self._records, self._contestants = records, contestants
+        self._alphas, self._min_score = alphas, min_score
+        self._splits: list[SplitInfo] = []
+        self._singles: list[Replay] = []
+        self._best: list[int] = []
+        self._weak: list[int | None] = []
+        self._runs: dict[str, list[_Run]] = {contestant.label: [] for contestant in contestants}
+
+    def run(self, split: Split, tell: Callable[[str], None] | None = None) -> None:
+        """Fit everyone on one split and let them choose on its test part."""
+        train = split.train
+        means = Profile.of(train.scores, train.costs, np.zeros(len(train), dtype=np.intp), 1)
+        best = best_column(means, self._records.complete_models(), train.models)
+        cheapest = int(np.argmin(np.nan_to_num(means.mean_cost[0], nan=np.inf)))
+        self._best.append(best)
+        self._weak.append(cheapest if len(train.models) == 2 else None)  # noqa: PLR2004
+        self._singles.append(_every_single(split.test))
+        self._splits.append(
+            SplitInfo(seed=split.seed, train=len(train), test=len(split.test.records), best_single=train.models[best])
+        )
+        for contestant in self._contestants:
+            if tell is not None:
+                tell(contestant.label)
+            self._runs[contestant.label].append(self._one(contestant, split, best))
+
+    def _one(self, contestant: Contestant, split: Split, best: int) -> _Run:
+        method = contestant.method
+        if isinstance(method, SingleModel) and method.model is None:
+            method = SingleModel(split.train.models[best])
+        fitted = method.fit(split.train, split.train_vectors, split.seed)
+        alphas = self._alphas if method.uses_alpha else None
+        is_router = not contestant.baseline
+        seen = replay(
+            fitted,
+            split.test,
+            None if alphas is None else alphas.tolist(),
+            min_score=self._min_score if is_router else None,
+            selected=contestant.selected,
+        )
+        if alphas is None or len(alphas) == 1:
+            return _Run(seen, dict.fromkeys(GOALS, 0))
+        min_score = self._min_score if is_router else None
+        curve = train_curve(method, split.train, split.train_vectors, alphas, best, split.seed, min_score)
+        return _Run(seen, {goal: curve.pick(share) for goal, share in GOALS.items()})
+
+    def verdict(self, info: RecordsInfo) -> Evaluation:
+        """Work out metrics, paired differences and the verdict."""
+        yardsticks = [self._yardstick(split) for split in range(len(self._splits))]
+        results = {contestant.label: self._result(contestant, yardsticks) for contestant in self._contestants}
+        methods = {c.label: results[c.label] for c in self._contestants if not c.baseline}
+        baselines = {c.label: results[c.label] for c in self._contestants if c.baseline}
+        baselines[STATIC] = self._static(yardsticks)
+        paired = self._paired(list(methods))
+        return Evaluation(
+            records=info,
+            splits=self._splits,
+            methods=methods,
+            baselines=baselines,
+            paired=paired,
+            verdict=draw_verdict(next(iter(methods)), methods, self._splits, paired, has_costs=info.has_costs),
+        )
+
+    def _yardstick(self, split: int) -> Yardstick:
+        everything = [self._singles[split], *(runs[split].replay for runs in self._runs.values())]
+        costs = np.concatenate([seen.costs.mean(axis=1) for seen in everything])
+        scores = np.concatenate([seen.scores.mean(axis=1) for seen in everything])
+        known = np.isfinite(costs)
+        low, high = (float(costs[known].min()), float(costs[known].max())) if known.any() else (np.nan, np.nan)
+        return Yardstick(
+            self._best[split], self._weak[split], self._singles[split], (low, high), costs[known], scores[known]
+        )
+
+    def _result(self, contestant: Contestant, yardsticks: list[Yardstick]) -> MethodResult:
+        splits = []
+        for split, run in enumerate(self._runs[contestant.label]):
+            yardstick = yardsticks[split]
+            points = {} if contestant.label in {BEST, "random", "oracle"} else run.picked
+            splits.append(
+                SplitResult(
+                    seed=self._splits[split].seed,
+                    curve=run.replay.points(),
+                    metrics=curve_metrics(run.replay, yardstick),
+                    operating_points={
+                        goal: _operating_point(run.replay, line, yardstick) for goal, line in points.items()
+                    },
+                )
+            )
+        return MethodResult(params=dict(contestant.method.params()), splits=splits, mean=mean_of(splits))
+
+    def _static(self, yardsticks: list[Yardstick]) -> MethodResult:
+        """Describe the hull of the single models: the zero router, which mixes two models blindly."""
+        splits = [
+            SplitResult(
+                seed=info.seed,
+                curve=singles.points(list(self._records.models)),
+                metrics=curve_metrics(singles, yardstick),
+                operating_points={},
+            )
+            for info, singles, yardstick in zip(self._splits, self._singles, yardsticks, strict=True)
+        ]
+        return MethodResult(params={}, splits=splits, mean=mean_of(splits))
+
+    def _paired(self, methods: list[str]) -> list[Paired]:
+        weights = draw_weights(self._records)
+        parts = [part_weights(weights, singles.part.rows) for singles in self._singles]
+        best_costs = [singles.costs[best] for singles, best in zip(self._singles, self._best, strict=True)]
+        best_scores = [singles.scores[best] for singles, best in zip(self._singles, self._best, strict=True)]
+        paired = []
+        priced = all(np.isfinite(costs).all() for costs in best_costs)
+        if priced:
+            areas = {
+                label: values_of(area_statistic([run.replay for run in self._runs[label]], best_costs), parts)
+                for label in dict.fromkeys([*methods, "knn", "dataset-label"])
+            }
+            areas[STATIC] = values_of(area_statistic(self._singles, best_costs), parts)
+            labels = list(areas)
+            paired += [
+                compare(a, b, "area", areas[a], areas[b])
+                for position, a in enumerate(methods)
+                for b in labels[position + 1 :]
+            ]
+        for goal in GOALS:
+            for label in methods:
+                lines = [(run.replay, run.picked[goal]) for run in self._runs[label]]
+                score = values_of(mean_statistic([seen.scores[line] for seen, line in lines]), parts)
+                single = values_of(mean_statistic(best_scores), parts)
+                paired.append(compare(label, BEST, f"score at {goal}", score, single))
+                if priced:
+                    cost = values_of(mean_statistic([seen.costs[line] for seen, line in lines]), parts)
+                    base = values_of(mean_statistic(best_costs), parts)
+                    ratio, one = cost / base, np.ones_like(cost)
+                    paired.append(compare(label, BEST, f"cost change at {goal}", ratio, one, lower_wins=True))
+        return paired
+
+
+def _every_single(part: Part) -> Replay:
+    n, m = part.records.scores.shape
+    chosen = np.broadcast_to(np.arange(m, dtype=np.int16)[:, None, None], (m, n, 1))
+    return Replay(part, np.full(m, np.nan), chosen)
+
+
+def _operating_point(seen: Replay, line: int, yardstick: Yardstick) -> OperatingPoint:
+    point = seen.points()[line]
+    singles = yardstick.singles
+    best_score, best_cost = yardstick.best_score, yardstick.best_cost
+    ratios = gains(
+        seen.scores[line],
+        singles.scores[yardstick.best],
+        np.nanmean(singles.scores, axis=0),
+        np.nanmax(singles.scores, axis=0),
+        seen.part.dataset_weights,
+    )
+    gain_r, gain_b, gap_o = (value if np.isfinite(value) else None for value in ratios)
+    priced = point.cost_per_query is not None and best_cost > 0
+    return OperatingPoint(
+        alpha=point.alpha,
+        score_micro=point.score_micro,
+        score_macro=point.score_macro,
+        cost_per_query=point.cost_per_query,
+        score_change=point.score_micro / best_score - 1 if best_score > 0 else None,
+        cost_change=point.cost_per_query / best_cost - 1 if priced and point.cost_per_query is not None else None,
+        gain_at_random=gain_r,
+        gain_at_best=gain_b,
+        gap_at_oracle=gap_o,
+    )
