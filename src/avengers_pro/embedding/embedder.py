@@ -1,7 +1,7 @@
 """What an embedder is, and how a spec string names one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -53,7 +53,7 @@ class EmbeddingOptions:
     """
 
     base_url: str | None = None
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     dimensions: int | None = None
     max_tokens: int | None = None
     cache_path: Path | None = None

@@ -1,6 +1,7 @@
 """Judge: splits, metrics, intervals, verdicts, sweeps, charts and reports."""
 
-from avengers_pro.evaluation.evaluate import Protocol, evaluate
+from avengers_pro.evaluation.evaluate import evaluate
+from avengers_pro.evaluation.protocol import Protocol
 from avengers_pro.evaluation.results import Evaluation
 
 __all__ = ["Evaluation", "Protocol", "evaluate"]

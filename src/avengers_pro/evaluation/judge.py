@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avengers_pro.embedding import Vectors
 from avengers_pro.evaluation.intervals import (
     area_statistic,
     compare,
@@ -16,6 +15,7 @@ from avengers_pro.evaluation.intervals import (
 )
 from avengers_pro.evaluation.metrics import Yardstick, curve_metrics, gains
 from avengers_pro.evaluation.operating import GOALS, train_curve
+from avengers_pro.evaluation.protocol import Split
 from avengers_pro.evaluation.replay import Part, Replay, replay
 from avengers_pro.evaluation.results import (
     Evaluation,
@@ -29,9 +29,8 @@ from avengers_pro.evaluation.results import (
 from avengers_pro.evaluation.summing import mean_of
 from avengers_pro.evaluation.verdict import draw_verdict
 from avengers_pro.records.table import Floats, Records
-from avengers_pro.routing.baselines import SingleModel, best_column
+from avengers_pro.routing.baselines import SingleModel
 from avengers_pro.routing.method import Method
-from avengers_pro.routing.profile import Profile
 
 BEST = "best-single"
 STATIC = "static"
@@ -45,16 +44,6 @@ class Contestant:
     method: Method
     baseline: bool
     selected: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """One train/test split."""
-
-    seed: int
-    train: Records
-    train_vectors: Vectors
-    test: Part
 
 
 @dataclass(slots=True)
@@ -83,24 +72,24 @@ class Judge:
     def run(self, split: Split, tell: Callable[[str], None] | None = None) -> None:
         """Fit everyone on one split and let them choose on its test part."""
         train = split.train
-        means = Profile.of(train.scores, train.costs, np.zeros(len(train), dtype=np.intp), 1)
-        best = best_column(means, self._records.complete_models(), train.models)
-        cheapest = int(np.argmin(np.nan_to_num(means.mean_cost[0], nan=np.inf)))
-        self._best.append(best)
+        cheapest = int(np.argmin(np.nan_to_num(train.costs, nan=np.inf).sum(axis=0)))
+        self._best.append(split.best)
         self._weak.append(cheapest if len(train.models) == 2 else None)  # noqa: PLR2004
         self._singles.append(_every_single(split.test))
         self._splits.append(
-            SplitInfo(seed=split.seed, train=len(train), test=len(split.test.records), best_single=train.models[best])
+            SplitInfo(
+                seed=split.seed, train=len(train), test=len(split.test.records), best_single=train.models[split.best]
+            )
         )
         for contestant in self._contestants:
             if tell is not None:
                 tell(contestant.label)
-            self._runs[contestant.label].append(self._one(contestant, split, best))
+            self._runs[contestant.label].append(self._one(contestant, split))
 
-    def _one(self, contestant: Contestant, split: Split, best: int) -> _Run:
+    def _one(self, contestant: Contestant, split: Split) -> _Run:
         method = contestant.method
         if isinstance(method, SingleModel) and method.model is None:
-            method = SingleModel(split.train.models[best])
+            method = SingleModel(split.train.models[split.best])
         fitted = method.fit(split.train, split.train_vectors, split.seed)
         alphas = self._alphas if method.uses_alpha else None
         is_router = not contestant.baseline
@@ -114,7 +103,7 @@ class Judge:
         if alphas is None or len(alphas) == 1:
             return _Run(seen, dict.fromkeys(GOALS, 0))
         min_score = self._min_score if is_router else None
-        curve = train_curve(method, split.train, split.train_vectors, alphas, best, split.seed, min_score)
+        curve = train_curve(method, split.train, split.train_vectors, alphas, split.best, split.seed, min_score)
         return _Run(seen, {goal: curve.pick(share) for goal, share in GOALS.items()})
 
     def verdict(self, info: RecordsInfo) -> Evaluation:

@@ -40,7 +40,8 @@ class Part:
     def dataset_weights(self) -> Floats:
         """(n, datasets) so that ``values @ dataset_weights`` are per-dataset means."""
         member = self.records.dataset_codes[:, None] == np.arange(len(self.records.dataset_names))
-        return member / member.sum(axis=0)
+        weights: Floats = member / member.sum(axis=0)
+        return weights
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What a router has to beat: single models, chance, plain neighbours, and two references that see the answers."""
+"""What a router has to beat: single models, chance, and plain neighbours."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,38 +12,10 @@ from avengers_pro.embedding.embedder import Vectors
 from avengers_pro.errors import DamagedArtifactError, MethodError
 from avengers_pro.records.table import Floats, Records
 from avengers_pro.routing.clusters import Clusters
+from avengers_pro.routing.estimates import FixedEstimate, TableEstimate, everywhere, restored_totals, totals
 from avengers_pro.routing.method import Arrays
 from avengers_pro.routing.profile import Profile
 from avengers_pro.routing.queries import Queries
-
-
-@dataclass(frozen=True)
-class TableEstimate:
-    """Expectations already worked out, (n, m) each; the utility weighs score against cost.
-
-    ``alpha * score / score_range - (1 - alpha) * cost / cost_range``, the ranges being those of the models'
-    means: one price of a dollar for all queries.
-    """
-
-    expected_score: Floats
-    expected_cost: Floats
-    observations: Floats
-    means: Profile
-    clusters: NDArray[np.intp] | None = None
-
-    def utility(self, alpha: float) -> Floats:
-        """Return (n, m); -inf for a model of which nothing is known; an unpriced model is as dear as the dearest."""
-        cost = self.means.mean_cost[0]
-        dearest = np.nanmax(cost) if np.isfinite(cost).any() else 0.0
-        price = (1 - alpha) / (_range(cost) or 1.0)
-        utility = (alpha / (_range(self.means.mean_score[0]) or 1.0)) * self.expected_score
-        utility = utility - price * np.where(np.isnan(self.expected_cost), dearest, self.expected_cost)
-        return np.where(np.isnan(utility), -np.inf, utility)
-
-
-def _range(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.ptp(known)) if known.size else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +36,22 @@ class SingleModel:
 
     def fit(self, records: Records, vectors: Vectors, seed: int) -> "FittedTable":  # noqa: ARG002
         """Find the model; of equally good ones, the cheapest."""
-        means = _totals(records)
         if self.model is None:
-            return FittedTable(records.models, means, best_column(means, records.complete_models(), records.models))
+            return FittedTable(records.models, totals(records), best_single(records, records.complete_models()))
         if self.model not in records.models:
             raise MethodError(f"no model is named {self.model!r}; known: {', '.join(records.models)}")
-        return FittedTable(records.models, means, records.models.index(self.model))
+        return FittedTable(records.models, totals(records), records.models.index(self.model))
 
     def restore(self, models: tuple[str, ...], arrays: Arrays) -> "FittedTable":
         """Rebuild from ``FittedTable.arrays``."""
-        return FittedTable(models, _restored_totals(arrays, len(models)), int(arrays["always"][0]))
+        return FittedTable(models, restored_totals(arrays, len(models)), int(arrays["always"][0]))
 
 
-def best_column(means: Profile, complete: tuple[str, ...], models: tuple[str, ...]) -> int:
-    """Return the column of the best mean score, the cheapest of equals, among models observed on every row if any."""
-    eligible = np.array([not complete or name in complete for name in models])
-    score = np.where(eligible, np.nan_to_num(means.mean_score[0], nan=-np.inf), -np.inf)
+def best_single(records: Records, eligible: Sequence[str]) -> int:
+    """Return the column of the best mean score, the cheapest of equals, among eligible models; among all if none is."""
+    means = totals(records)
+    among = np.array([not eligible or name in eligible for name in records.models])
+    score = np.where(among, np.nan_to_num(means.mean_score[0], nan=-np.inf), -np.inf)
     cost = np.nan_to_num(means.mean_cost[0], nan=np.inf)
     return int(np.lexsort((cost, -score))[0])
 
@@ -102,35 +74,7 @@ class FittedTable:
         n = len(queries)
         preference = np.zeros((n, len(self.models)))
         preference[:, self.always] = 1.0
-        return FixedEstimate(_everywhere(self.means, n), preference)
-
-
-@dataclass(frozen=True)
-class FixedEstimate:
-    """Expectations, and a choice that does not depend on alpha."""
-
-    table: TableEstimate
-    preference: Floats
-    clusters: NDArray[np.intp] | None = None
-
-    @property
-    def expected_score(self) -> Floats:
-        """(n, m) mean scores."""
-        return self.table.expected_score
-
-    @property
-    def expected_cost(self) -> Floats:
-        """(n, m) mean costs."""
-        return self.table.expected_cost
-
-    @property
-    def observations(self) -> Floats:
-        """(n, m) scores behind them."""
-        return self.table.observations
-
-    def utility(self, alpha: float) -> Floats:  # noqa: ARG002
-        """Return the (n, m) preference, whatever alpha is."""
-        return self.preference
+        return FixedEstimate(everywhere(self.means, n), preference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +90,11 @@ class RandomModel:
 
     def fit(self, records: Records, vectors: Vectors, seed: int) -> "FittedRandom":  # noqa: ARG002
         """Remember the seed."""
-        return FittedRandom(records.models, _totals(records), seed)
+        return FittedRandom(records.models, totals(records), seed)
 
     def restore(self, models: tuple[str, ...], arrays: Arrays) -> "FittedRandom":
         """Rebuild from ``FittedRandom.arrays``."""
-        return FittedRandom(models, _restored_totals(arrays, len(models)), int(arrays["seed"][0]))
+        return FittedRandom(models, restored_totals(arrays, len(models)), int(arrays["seed"][0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +116,7 @@ class FittedRandom:
         bits = np.ascontiguousarray(queries.vectors[:, :4]).view(np.uint32).astype(np.uint64)
         keys = bits.sum(axis=1) + np.uint64(self.seed)
         preference = np.array([np.random.default_rng(int(key)).random(m) for key in keys]).reshape(n, m)
-        return FixedEstimate(_everywhere(self.means, n), preference)
+        return FixedEstimate(everywhere(self.means, n), preference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,112 +186,3 @@ def _neighbour_means(values: Floats, near: NDArray[np.intp]) -> tuple[Floats, Fl
         sums += filled[column]
         counts += known[column]
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0), counts
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetLabel:
-    """A reference that is told which dataset each query comes from, and knows each model's means there."""
-
-    name: str = "dataset-label"
-    uses_alpha: bool = True
-
-    def params(self) -> Mapping[str, Any]:
-        """No parameters."""
-        return {}
-
-    def fit(self, records: Records, vectors: Vectors, seed: int) -> "FittedDatasetLabel":  # noqa: ARG002
-        """Sum up each dataset."""
-        profile = Profile.of(records.scores, records.costs, records.dataset_codes, len(records.dataset_names))
-        return FittedDatasetLabel(records.models, records.dataset_names, profile)
-
-    def restore(self, models: tuple[str, ...], arrays: Arrays) -> "FittedDatasetLabel":
-        """Refuse: queries carry no dataset outside an evaluation."""
-        raise MethodError("dataset-label is a reference for evaluations; it cannot serve as a router")
-
-
-@dataclass(frozen=True, slots=True)
-class FittedDatasetLabel:
-    """One profile row for each dataset."""
-
-    models: tuple[str, ...]
-    datasets: tuple[str, ...]
-    profile: Profile
-    centers: Clusters | None = None
-
-    def arrays(self) -> Arrays:
-        """Return the profile."""
-        return {**self.profile.arrays()}
-
-    def estimate(self, queries: Queries) -> TableEstimate:
-        """Expect a dataset's means on its queries; a dataset never seen gets the overall means."""
-        if queries.datasets is None:
-            raise MethodError("dataset-label is a reference for evaluations; queries here carry no dataset")
-        position = {name: row for row, name in enumerate(self.datasets)}
-        rows = [position.get(str(name), len(position)) for name in queries.datasets]
-        means = self.profile.totals()
-        score = np.vstack([self.profile.mean_score, means.mean_score])[rows]
-        cost = np.vstack([self.profile.mean_cost, means.mean_cost])[rows]
-        return TableEstimate(score, cost, np.vstack([self.profile.score_counts, means.score_counts])[rows], means)
-
-
-@dataclass(frozen=True, slots=True)
-class Oracle:
-    """The ceiling: sees every model's true score and takes the cheapest of the best."""
-
-    name: str = "oracle"
-    uses_alpha: bool = False
-
-    def params(self) -> Mapping[str, Any]:
-        """No parameters."""
-        return {}
-
-    def fit(self, records: Records, vectors: Vectors, seed: int) -> "FittedOracle":  # noqa: ARG002
-        """Nothing to learn."""
-        return FittedOracle(records.models, _totals(records))
-
-    def restore(self, models: tuple[str, ...], arrays: Arrays) -> "FittedOracle":
-        """Refuse: nobody knows the answers outside an evaluation."""
-        raise MethodError("oracle is a reference for evaluations; it cannot serve as a router")
-
-
-@dataclass(frozen=True, slots=True)
-class FittedOracle:
-    """Knows nothing until it is shown the answers."""
-
-    models: tuple[str, ...]
-    means: Profile
-    centers: Clusters | None = field(default=None)
-
-    def arrays(self) -> Arrays:
-        """Return the means."""
-        return {**self.means.arrays()}
-
-    def estimate(self, queries: Queries) -> FixedEstimate:
-        """Prefer by true score, then by true cost; an unpriced model is the dearest."""
-        if queries.scores is None or queries.costs is None:
-            raise MethodError("oracle is a reference for evaluations; queries here carry no answers")
-        score, cost = queries.scores, np.nan_to_num(queries.costs, nan=np.inf)
-        cost_rank = cost.argsort(axis=1, kind="stable").argsort(axis=1)
-        best = score == np.fmax.reduce(score, axis=1)[:, None]
-        preference = np.where(best, 1.0 - cost_rank / score.shape[1], 0.0)
-        table = TableEstimate(score, queries.costs, (~np.isnan(score)).astype(np.float64), self.means)
-        return FixedEstimate(table, preference)
-
-
-def _totals(records: Records) -> Profile:
-    return Profile.of(records.scores, records.costs, np.zeros(len(records), dtype=np.intp), 1)
-
-
-def _restored_totals(arrays: Arrays, m: int) -> Profile:
-    names = ("score_counts", "score_sums", "cost_counts", "cost_sums")
-    if any(name not in arrays or arrays[name].shape != (1, m) for name in names):
-        raise DamagedArtifactError("the router lacks its means, or they are of another number of models")
-    return Profile(*(arrays[name] for name in names))
-
-
-def _everywhere(means: Profile, n: int) -> TableEstimate:
-    m = means.score_counts.shape[1]
-    score, cost, counts = (
-        np.broadcast_to(values, (n, m)) for values in (means.mean_score, means.mean_cost, means.score_counts)
-    )
-    return TableEstimate(score, cost, counts, means)

@@ -6,9 +6,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from avengers_pro.errors import MethodError
-from avengers_pro.routing.baselines import DatasetLabel, NearestNeighbours, Oracle, RandomModel, SingleModel
+from avengers_pro.routing.baselines import NearestNeighbours, RandomModel, SingleModel
 from avengers_pro.routing.method import Method
 from avengers_pro.routing.published import AVENGERS, CODE, PAPER, ClusterMethod, ClusterParams
+from avengers_pro.routing.references import DatasetLabel, Oracle
 
 DEFAULT_METHOD = "avengers-pro-paper"
 

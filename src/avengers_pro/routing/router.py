@@ -73,6 +73,7 @@ class Router:
         vectors: Vectors | None = None,
         seed: int = 42,
         keep_examples: bool = True,
+        embedder_spec: str | None = None,
         **params: Any,
     ) -> "Router":
         """Learn from records; repeated query texts count once.
@@ -83,6 +84,7 @@ class Router:
             method: A method's name or the method itself.
             vectors: (n, d) unit rows of the records' queries, if they are at hand.
             seed: Of everything random; the same seed gives the same router.
+            embedder_spec: What loads the embedder again, if it is given as an object; its id if None.
             keep_examples: Keep a few training queries of each cluster, which ``explain`` shows.
             params: The method's parameters, if it is given by name.
 
@@ -90,7 +92,8 @@ class Router:
             MethodError: If the method or a parameter is unknown.
             EmbeddingError: If a query cannot be embedded.
         """
-        spec, embedder = ("", embedder) if not isinstance(embedder, str) else (embedder, load_embedder(embedder))
+        if isinstance(embedder, str):
+            embedder_spec, embedder = embedder, load_embedder(embedder)
         chosen = build_method(method, params) if isinstance(method, str) else method
         unique = records.deduplicated()
         if vectors is None:
@@ -103,7 +106,7 @@ class Router:
             chosen,
             fitted,
             embedder,
-            embedder_spec=spec or embedder.id,
+            embedder_spec=embedder_spec or embedder.id,
             embedder_id=embedder.id,
             dimension=vectors.shape[1],
             facts=model_facts(unique, fitted.models),

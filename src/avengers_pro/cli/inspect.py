@@ -1,0 +1,103 @@
+"""``avengers-pro inspect``: what is in a records file or a router."""
+
+import json
+from pathlib import Path
+
+import click
+
+from avengers_pro.cli.console import dollars, percent, print_table
+from avengers_pro.cli.options import RECORDS_PATH, RecordsChoice
+
+
+@click.command("inspect")
+@click.argument("paths", nargs=-1, required=True, type=RECORDS_PATH, metavar="RECORDS|ROUTER...")
+@click.option("--score-scale", type=float, default=1.0, help="What a perfect score is in the file, e.g. 100.")
+@click.option("--skip-bad-lines", is_flag=True, help="Leave bad lines out, count them, list the first ten.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(paths: tuple[Path, ...], score_scale: float, *, skip_bad_lines: bool, as_json: bool) -> None:
+    """Say what is in records or in a router, and what would stop a good fit.
+
+    \b
+    Examples:
+      avengers-pro inspect records.jsonl
+      avengers-pro inspect router/ --json
+    """  # noqa: D301
+    if paths[0].is_dir():
+        _inspect_router(paths[0], as_json=as_json)
+    else:
+        _inspect_records(RecordsChoice(paths, score_scale, skip_bad_lines), as_json=as_json)
+
+
+def _inspect_records(choice: RecordsChoice, *, as_json: bool) -> None:
+    import msgspec
+
+    from avengers_pro.records import summarize
+
+    summary = summarize(choice.read())
+    if as_json:
+        click.echo(json.dumps(json.loads(msgspec.json.encode(summary)), indent=2))
+        return
+    click.echo(f"{summary.rows} queries, {len(summary.models)} models, {len(summary.datasets)} datasets")
+    click.echo(f"fingerprint {summary.fingerprint[:16]}, oracle score {summary.oracle_score:.3f}\n")
+    rows = [
+        [m.name, percent(m.coverage), f"{m.mean_score:.3f}", percent(m.priced), dollars(m.mean_cost * 1000)]
+        for m in sorted(summary.models, key=lambda m: -m.mean_score)
+    ]
+    print_table("Models", ["model", "scored", "mean score", "priced", "per 1k queries"], rows)
+    click.echo()
+    print_table("Datasets", ["dataset", "queries"], [[name, str(n)] for name, n in summary.datasets.items()])
+    click.echo("\nFindings" if summary.findings else "\nNothing stands in the way of a fit.")
+    for finding in summary.findings:
+        click.echo(f"  - {finding}")
+
+
+def _inspect_router(folder: Path, *, as_json: bool) -> None:
+    from avengers_pro.routing import Router
+
+    router = Router.load(folder)
+    about = {
+        "method": router.method.name,
+        "params": dict(router.method.params()),
+        "embedder": router.embedder_id,
+        "dimension": router.dimension,
+        "fingerprint": router.fingerprint,
+        "seed": router.seed,
+        "models": [
+            {
+                "model": fact.name,
+                "observations": fact.observations,
+                "mean_score": _json_number(fact.mean_score),
+                "mean_cost": _json_number(fact.mean_cost),
+            }
+            for fact in router.facts
+        ],
+        "clusters": [list(texts) for texts in router.examples],
+    }
+    if as_json:
+        click.echo(json.dumps(about, indent=2, ensure_ascii=False))
+        return
+    click.echo(f"{router.method.name}, embedder {router.embedder_id}, seed {router.seed}")
+    click.echo(f"fitted on records {router.fingerprint[:16]}\n")
+    rows = [
+        [fact.name, str(fact.observations), f"{fact.mean_score:.3f}", dollars(fact.mean_cost * 1000)]
+        for fact in sorted(router.facts, key=lambda fact: -fact.mean_score)
+    ]
+    print_table("Pool", ["model", "observations", "mean score", "per 1k queries"], rows)
+    centers = router.fitted.centers
+    if centers is None:
+        return
+    click.echo()
+    sizes = router.fitted.arrays()["score_counts"].max(axis=1)
+    examples = router.examples or ((),) * len(centers)
+    print_table(
+        "Clusters",
+        ["example query", "cluster", "size"],
+        [
+            [(texts[0] if texts else "-")[:100], str(cluster), f"{sizes[cluster]:.0f}"]
+            for cluster, texts in enumerate(examples)
+        ],
+    )
+
+
+def _json_number(value: float) -> float | None:
+    return None if value != value else value  # noqa: PLR0124

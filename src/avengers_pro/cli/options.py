@@ -1,0 +1,227 @@
+"""Options that several verbs share, and what they are turned into."""
+
+import json
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from avengers_pro.cli.console import progress_bar, tell
+from avengers_pro.errors import AvengersProError, PolicyError
+
+if TYPE_CHECKING:
+    from avengers_pro.embedding import Embedder, EmbeddingOptions
+    from avengers_pro.records import Records
+
+Decorated = Callable[..., Any]
+HOME_VARIABLE = "AVENGERS_PRO_HOME"
+RECORDS_PATH = click.Path(path_type=Path)
+
+
+def user_folder() -> Path:
+    """Return where the vector cache lives: $AVENGERS_PRO_HOME, or ~/.cache/avengers-pro."""
+    return Path(os.environ.get(HOME_VARIABLE) or Path.home() / ".cache" / "avengers-pro")
+
+
+def _stack(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
+    def decorate(command: Decorated) -> Decorated:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+records_options = _stack(
+    click.option("--score-scale", type=float, default=1.0, help="What a perfect score is in the file, e.g. 100."),
+    click.option("--skip-bad-lines", is_flag=True, help="Leave bad lines out, count them, list the first ten."),
+    click.option(
+        "--excluded-models", "--excluded_models", default="", metavar="A,B", help="Models left out of the pool."
+    ),
+    click.option("--excluded-datasets", "--excluded_datasets", default="", metavar="A,B", help="Datasets left out."),
+)
+
+embedding_options = _stack(
+    click.option(
+        "--embedder",
+        metavar="SPEC",
+        help="static (bundled), openai:<model>, model2vec:<name>, sentence-transformers:<name>.",
+    ),
+    click.option(
+        "--embedding-base-url",
+        envvar="EMBEDDING_BASE_URL",
+        metavar="URL",
+        help="OpenAI-compatible API for openai:<model>. [env: EMBEDDING_BASE_URL; the key: EMBEDDING_API_KEY]",
+    ),
+    click.option("--embedding-dimensions", type=int, help="Shorter vectors, if the server can make them."),
+    click.option("--max-tokens", "--max_tokens", type=int, help="Longest text sent; longer ones keep head and tail."),
+    click.option("--no-cache", is_flag=True, help="Do not keep vectors between runs."),
+)
+
+method_options = _stack(
+    click.option("--clusters", "-k", type=int, help="Clusters of k-means."),
+    click.option("--top-clusters", "--top_clusters", type=int, help="Nearest clusters that decide."),
+    click.option("--beta", type=float, help="Sharpness of the softmax over their distances."),
+    click.option("--neighbours", type=int, help="Neighbours of knn."),
+)
+
+weight_options = _stack(
+    click.option("--alpha", type=click.FloatRange(0, 1), help="1 = quality only, 0 = cost only."),
+    click.option(
+        "--performance-weight", "--performance_weight", type=float, help="Older name: alpha = pw / (pw + cs)."
+    ),
+    click.option("--cost-sensitivity", "--cost_sensitivity", type=float, help="Older name, see above."),
+)
+
+
+def alpha_of(alpha: float | None, performance_weight: float | None, cost_sensitivity: float | None) -> float | None:
+    """Return the one knob from itself or from its two older names; None if none is given.
+
+    Raises:
+        PolicyError: If both ways are used, or the weights are negative or both 0.
+    """
+    if performance_weight is None and cost_sensitivity is None:
+        return alpha
+    if alpha is not None:
+        raise PolicyError("give --alpha, or --performance-weight and --cost-sensitivity, not both")
+    if performance_weight is None or cost_sensitivity is None:
+        given = performance_weight if cost_sensitivity is None else cost_sensitivity
+        if given is None or not 0 <= given <= 1:
+            raise PolicyError(f"one weight alone must lie in [0, 1], got {given}; the other one is the rest to 1")
+        return given if cost_sensitivity is None else 1 - given
+    if performance_weight < 0 or cost_sensitivity < 0 or performance_weight + cost_sensitivity == 0:
+        raise PolicyError(
+            "weights must not be negative and not both 0, got "
+            f"--performance-weight {performance_weight:g} --cost-sensitivity {cost_sensitivity:g}"
+        )
+    return performance_weight / (performance_weight + cost_sensitivity)
+
+
+def names(text: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    """Split ``a,b`` into names; lists from a config file pass through."""
+    parts = text.split(",") if isinstance(text, str) else text
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsChoice:
+    """Which files to read, and how."""
+
+    paths: tuple[Path, ...]
+    score_scale: float
+    skip_bad_lines: bool
+
+    def read(self) -> "Records":
+        """Read with progress; skipped lines are listed on stderr."""
+        from avengers_pro.records import read_records
+
+        with progress_bar() as show:
+            reading = read_records(
+                *self.paths,
+                score_scale=self.score_scale,
+                skip_bad_lines=self.skip_bad_lines,
+                progress=lambda done, total: show("reading records", done, total),
+            )
+        if reading.skipped:
+            tell(f"{reading.skipped} bad lines left out; the first of them:")
+            for problem in reading.problems:
+                tell(f"  {problem}")
+        return reading.records
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingChoice:
+    """Which embedder, and how to reach it."""
+
+    spec: str | None
+    base_url: str | None
+    dimensions: int | None
+    max_tokens: int | None
+    no_cache: bool
+
+    def options(self) -> "EmbeddingOptions":
+        """Return the options; the key comes from the environment alone."""
+        from avengers_pro.embedding import EmbeddingOptions
+
+        return EmbeddingOptions(
+            base_url=self.base_url,
+            api_key=os.environ.get("EMBEDDING_API_KEY"),
+            dimensions=self.dimensions,
+            max_tokens=self.max_tokens,
+            cache_path=None if self.no_cache else user_folder() / "vectors.sqlite",
+        )
+
+    def load(self, show: Callable[[str, int, int], None]) -> "Embedder":
+        """Load the embedder."""
+        from avengers_pro.embedding import load_embedder
+
+        return load_embedder(
+            self.spec or "static", self.options(), progress=lambda done, total: show("embedding", done, total)
+        )
+
+
+_PUBLISHED_KEYS = {
+    "n_clusters": "clusters",
+    "top_k": "top_clusters",
+    "min_accuracy_threshold": "min_accuracy",
+    "embedding_base_url": "embedding_base_url",
+}
+_WITHOUT_EFFECT = {
+    "max_workers": "requests run concurrently by themselves",
+    "cluster_batch_size": "batches size themselves",
+    "budget_limit": "the released code never used it; route with --max-cost instead",
+    "embedding_api_key": "keys come from EMBEDDING_API_KEY alone",
+}
+
+
+def read_config(path: Path, known: Mapping[str, click.Parameter]) -> dict[str, Any]:
+    """Read a JSON or TOML file of options, by our names or by the published ones; null = not given.
+
+    Raises:
+        AvengersProError: If the file cannot be read or a key is unknown.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        loaded = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError) as error:
+        raise AvengersProError(f"{path}: cannot be read as {path.suffix or 'JSON'}: {error}") from error
+    if not isinstance(loaded, dict):
+        raise AvengersProError(f"{path}: must hold one object of options")
+    found: dict[str, Any] = {}
+    for key, value in loaded.items():
+        if value is None:
+            continue
+        if key in _WITHOUT_EFFECT:
+            tell(f"{path}: {key} has no effect: {_WITHOUT_EFFECT[key]}")
+        elif key == "embedding_model":
+            found["embedder"] = f"openai:{value}"
+        elif (name := _PUBLISHED_KEYS.get(key, key.replace("-", "_"))) in known:
+            found[name] = ",".join(value) if isinstance(value, list) else value
+        else:
+            from difflib import get_close_matches
+
+            near = get_close_matches(key, [*known, *_PUBLISHED_KEYS], n=1)
+            raise AvengersProError(f"{path}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return found
+
+
+def config_option() -> Callable[[Decorated], Decorated]:
+    """Return ``--config FILE``: its values replace defaults; what is said on the command line wins."""
+
+    def apply(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            known = {parameter.name: parameter for parameter in ctx.command.params if parameter.name}
+            ctx.default_map = {**(ctx.default_map or {}), **read_config(value, known)}
+
+    return click.option(
+        "--config",
+        type=RECORDS_PATH,
+        is_eager=True,
+        expose_value=False,
+        callback=apply,
+        help="JSON or TOML file of options, ours or the published ones; the command line wins.",
+    )

@@ -1,0 +1,169 @@
+"""``avengers-pro route``: a model for one query, or for a file of queries."""
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from avengers_pro.cli.console import dollars, print_table, progress_bar, tell
+from avengers_pro.cli.options import RECORDS_PATH, EmbeddingChoice, alpha_of, names, weight_options
+
+if TYPE_CHECKING:
+    from avengers_pro.routing import Policy, Router
+    from avengers_pro.routing.explanation import Explanation
+
+CHUNK = 4096
+
+
+@click.command("route")
+@click.argument("router", type=RECORDS_PATH)
+@click.argument("text", required=False)
+@weight_options
+@click.option("--max-cost", type=float, metavar="USD", help="Most expected cost of the query.")
+@click.option("--min-score", "--min_accuracy", type=float, help="Least expected score, in [0, 1].")
+@click.option("--models", default="", metavar="A,B", help="Only these models.")
+@click.option("--exclude", default="", metavar="C", help="Not these models.")
+@click.option("--explain", is_flag=True, help="Show clusters, candidates, and what other alphas would choose.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--input", "input_path", type=RECORDS_PATH, help="JSONL with 'query' or 'messages' on each line.")
+@click.option("--output", "output_path", type=RECORDS_PATH, help="JSONL of decisions, in the same order.")
+@click.option("--embedding-base-url", envvar="EMBEDDING_BASE_URL", metavar="URL", help="For a router that needs it.")
+def command(
+    router: Path,
+    text: str | None,
+    *,
+    alpha: float | None,
+    performance_weight: float | None,
+    cost_sensitivity: float | None,
+    max_cost: float | None,
+    min_score: float | None,
+    models: str,
+    exclude: str,
+    explain: bool,
+    as_json: bool,
+    input_path: Path | None,
+    output_path: Path | None,
+    embedding_base_url: str | None,
+) -> None:
+    """Choose a model with a fitted ROUTER for TEXT ("-" reads stdin), or for every line of --input.
+
+    Exit status 1 if no model meets the constraints; the answer says which constraint removed which model.
+
+    \b
+    Examples:
+      avengers-pro route router/ "Integrate x^2 from 0 to 1." --alpha 0.5
+      avengers-pro route router/ "Write a haiku." --max-cost 0.001 --explain
+      avengers-pro route router/ --input queries.jsonl --output decisions.jsonl
+    """  # noqa: D301
+    from avengers_pro.routing import Policy, Router
+    from avengers_pro.routing.policy import DEFAULT_ALPHA
+
+    if (text is None) == (input_path is None):
+        raise click.UsageError("give one TEXT, or --input FILE")
+    if output_path is not None and input_path is None:
+        raise click.UsageError("--output goes with --input")
+    knob = alpha_of(alpha, performance_weight, cost_sensitivity)
+    policy = Policy(
+        alpha=DEFAULT_ALPHA if knob is None else knob,
+        min_score=min_score,
+        max_cost=max_cost,
+        models=names(models) or None,
+        exclude=names(exclude),
+    )
+    choice = EmbeddingChoice(None, embedding_base_url, None, None, no_cache=False)
+    loaded = Router.load(router, options=choice.options())
+    if input_path is not None:
+        _route_file(loaded, policy, input_path, output_path)
+        return
+    query = click.get_text_stream("stdin").read() if text == "-" else str(text)
+    _route_one(loaded, policy, query, explain=explain, as_json=as_json)
+
+
+def _route_one(router: "Router", policy: "Policy", text: str, *, explain: bool, as_json: bool) -> None:
+    explanation = router.explain(text, policy) if explain else None
+    decision = explanation.decision if explanation else router.route(text, policy)
+    if as_json:
+        click.echo(json.dumps((explanation or decision).to_dict(), indent=2, ensure_ascii=False))
+    elif explanation is not None:
+        _print_explanation(explanation)
+    else:
+        if decision.model is not None:
+            click.echo(decision.model)
+        tell(decision.reason)
+    if not decision.feasible:
+        sys.exit(1)
+
+
+def _print_explanation(explanation: "Explanation") -> None:
+    decision = explanation.decision
+    click.echo(f"{decision.model or 'infeasible'}\n  {decision.reason}\n")
+    print_table(
+        "Candidates",
+        ["model", "expected score", "expected cost", "observations", "utility", ""],
+        [
+            [
+                candidate.model,
+                f"{candidate.expected_score:.3f}",
+                dollars(candidate.expected_cost),
+                str(candidate.observations),
+                f"{candidate.utility:.3f}",
+                candidate.removed or "",
+            ]
+            for candidate in decision.candidates
+        ],
+    )
+    if explanation.clusters:
+        click.echo("\nNearest clusters")
+    for near in explanation.clusters:
+        click.echo(f"  {near.cluster} (similarity {near.similarity:.2f}, {near.size} training queries)")
+        for example in near.examples:
+            click.echo(f"    - {example[:110]}")
+    click.echo("\nBy alpha")
+    for stretch in explanation.stretches:
+        click.echo(f"  {stretch.alpha_from:.3f} to {stretch.alpha_to:.3f}  {stretch.model or 'infeasible'}")
+
+
+def _route_file(router: "Router", policy: "Policy", source: Path, target: Path | None) -> None:
+    """Decide chunk by chunk; the output appears under its name only when it is whole."""
+    draft = None if target is None else target.with_name(target.name + ".part")
+    infeasible = total = 0
+    size = source.stat().st_size if source.is_file() else 0
+    with progress_bar() as show, _opened(draft) as out:
+        lines = _queries(source)
+        while chunk := list(islice(lines, CHUNK)):
+            decisions = router.route_many([query for query, _, _ in chunk], policy)
+            for decision, (_, index, _) in zip(decisions, chunk, strict=True):
+                infeasible += not decision.feasible
+                best = decision.chosen
+                row: dict[str, Any] = {
+                    "index": index,
+                    "model": decision.model,
+                    "expected_score": best.expected_score if best else None,
+                    "expected_cost": best.expected_cost if best and best.expected_cost == best.expected_cost else None,
+                    "clusters": list(decision.clusters),
+                }
+                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            total += len(chunk)
+            show("routing", chunk[-1][2], size)
+    if draft is not None and target is not None:
+        draft.replace(target)
+    tell(f"{total} queries routed" + (f", {infeasible} of them infeasible (model null)" if infeasible else ""))
+
+
+def _opened(draft: Path | None) -> IO[str]:
+    from contextlib import nullcontext
+
+    if draft is None:
+        return nullcontext(sys.stdout)  # type: ignore[return-value]  # a context manager around a text stream
+    return draft.open("w", encoding="utf-8")
+
+
+def _queries(path: Path) -> Iterator[tuple[str, Any, int]]:
+    """Yield (query, index, bytes read) of each line."""
+    from avengers_pro.records.queries import read_queries
+
+    yield from read_queries(path)

@@ -1,0 +1,140 @@
+"""How records are split for a comparison, and what is left out of it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from avengers_pro.embedding import Vectors
+from avengers_pro.errors import EvaluationError
+from avengers_pro.evaluation.replay import Part
+from avengers_pro.records.split import seeds as first_seeds
+from avengers_pro.records.split import stratified_split
+from avengers_pro.records.table import Floats, Records
+from avengers_pro.routing.baselines import best_single
+
+DEFAULT_ALPHAS = tuple(np.linspace(0, 1, 51).round(6).tolist())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """How to split and what to leave out.
+
+    Attributes:
+        seeds: One split each.
+        train_ratio: Share of each dataset that trains.
+        alphas: The knob's settings, ascending, each in [0, 1].
+        excluded_models: Not in the pool.
+        excluded_datasets: Not in the test.
+        exclusion: ``hard`` = excluded datasets are dropped; ``soft`` = all of them train, as published.
+        gaps: What to do with models that were not observed on every query: ``exclude`` them from the pool, or
+            ``mask`` them on the queries where they were not observed.
+        min_score: Least expected score of a candidate (the published ``min_accuracy``, here a real constraint).
+        max_router: Models selected for each query; more than one is scored by the best of them, as published,
+            and allowed for ``avengers-pro-code`` alone.
+    """
+
+    seeds: tuple[int, ...] = first_seeds(5)
+    train_ratio: float = 0.7
+    alphas: tuple[float, ...] = DEFAULT_ALPHAS
+    excluded_models: tuple[str, ...] = ()
+    excluded_datasets: tuple[str, ...] = ()
+    exclusion: str = "hard"
+    gaps: str = "exclude"
+    min_score: float | None = None
+    max_router: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse settings without meaning."""
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise EvaluationError(f"seeds must be distinct and at least one, got {list(self.seeds)}")
+        if not self.alphas or not all(0 <= alpha <= 1 for alpha in self.alphas):
+            raise EvaluationError("alphas must lie in [0, 1], at least one")
+        for name, value, known in (
+            ("dataset exclusion mode", self.exclusion, {"hard", "soft"}),
+            ("gaps", self.gaps, {"exclude", "mask"}),
+        ):
+            if value not in known:
+                raise EvaluationError(f"{name} must be one of {', '.join(sorted(known))}, got {value!r}")
+        if self.max_router < 1:
+            raise EvaluationError(f"max_router must be at least 1, got {self.max_router}")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The records as they are used, and what was left out.
+
+    Attributes:
+        records: Without repeated texts and excluded models and datasets.
+        duplicates: Rows dropped because an earlier row has the same text.
+        left_out: Models left out, with the reason.
+    """
+
+    records: Records
+    duplicates: int
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def rows_in(self, source: Records) -> list[int]:
+        """Say which row of the source each row is."""
+        first = {query: row for row, query in reversed(list(enumerate(source.queries)))}
+        return [first[query] for query in self.records.queries]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One train/test split; ``best`` is the column of the best single model, chosen on train."""
+
+    seed: int
+    best: int
+    train: Records
+    train_vectors: Vectors
+    test: Part
+
+
+def usable_table(records: Records, protocol: Protocol) -> Table:
+    """Drop repeated texts, excluded models and datasets, and models with gaps.
+
+    Raises:
+        EvaluationError: If fewer than two models are left.
+    """
+    unique = records.deduplicated()
+    duplicates = len(records) - len(unique)
+    if protocol.excluded_models:
+        unique = unique.exclude_models(protocol.excluded_models)
+    if protocol.excluded_datasets:
+        unique.rows_of(protocol.excluded_datasets)
+        if protocol.exclusion == "hard":
+            unique = unique.exclude_datasets(protocol.excluded_datasets)
+    complete = unique.complete_models()
+    left_out = {}
+    if protocol.gaps == "exclude":
+        left_out = {name: "not observed on every query" for name in unique.models if name not in complete}
+    if len(complete) + (protocol.gaps == "mask") < 2:  # noqa: PLR2004
+        raise EvaluationError(
+            f"{len(complete)} of {len(unique.models)} models have a score"
+            f"{' and a cost' if unique.has_costs else ''} on every query; a comparison needs two. "
+            + ("Complete the best single model first" if protocol.gaps == "mask" else "Try --gaps mask")
+        )
+    return Table(unique.select_models(complete) if left_out else unique, duplicates, left_out)
+
+
+def knob_settings(records: Records, protocol: Protocol) -> Floats:
+    """Return the protocol's alphas; without costs, only quality, alpha = 1, can be asked for."""
+    return np.array(protocol.alphas if records.has_costs else (1.0,), dtype=np.float64)
+
+
+def make_split(records: Records, vectors: Vectors, protocol: Protocol, seed: int) -> Split:
+    """Split by dataset; softly excluded datasets train and are never tested.
+
+    Raises:
+        EvaluationError: If nothing is left to test on.
+    """
+    soft = protocol.excluded_datasets if protocol.exclusion == "soft" else ()
+    always_train = records.rows_of(soft) if soft else np.empty(0, dtype=np.intp)
+    usable = np.setdiff1d(np.arange(len(records)), always_train)
+    if not usable.size:
+        raise EvaluationError("every dataset is excluded; there is nothing to test on")
+    train, test = stratified_split(records.take(usable), protocol.train_ratio, seed)
+    train, test = np.concatenate([usable[train], always_train]), usable[test]
+    known = records.take(train)
+    best = best_single(known, records.complete_models())
+    return Split(seed, best, known, vectors[train], Part(records.take(test), vectors[test], test))
