@@ -21,6 +21,7 @@ from avengers_pro.evaluation.intervals import (
 from avengers_pro.evaluation.protocol import Protocol, Split, knob_settings, make_split, usable_table
 from avengers_pro.evaluation.replay import Replay, replay
 from avengers_pro.records.table import Floats, Records
+from avengers_pro.routing.method import Method
 from avengers_pro.routing.methods import build_method, settable
 
 PUBLISHED_VALUES: Mapping[str, tuple[int, ...]] = {
@@ -95,7 +96,7 @@ def sweep(
     alphas = knob_settings(table.records, protocol)
     if over == "alpha":
         alphas = alphas if values is None else np.array(values, dtype=np.float64)
-        replays = _replays(method, params or {}, splits, alphas)
+        replays = _replays(build_method(method, settable(method, params or {})), splits, alphas)
         return [
             row
             for line, alpha in enumerate(alphas.tolist())
@@ -106,7 +107,8 @@ def sweep(
     for done, value in enumerate(chosen):
         if progress is not None:
             progress(f"{over} = {value}", done, len(chosen))
-        replays = _replays(method, {**(params or {}), over.replace("-", "_"): value}, splits, alphas)
+        varied = {**settable(method, params or {}), over.replace("-", "_"): value}
+        replays = _replays(build_method(method, varied), splits, alphas)
         rows += _score_and_cost(method, value, replays, len(alphas) - 1, parts)
         if table.records.has_costs:
             best = [split.test.records.costs[:, split.best] for split in splits]
@@ -114,8 +116,7 @@ def sweep(
     return rows
 
 
-def _replays(method: str, params: Mapping[str, Any], splits: Sequence[Split], alphas: Floats) -> list[Replay]:
-    built = build_method(method, settable(method, params))
+def _replays(built: Method, splits: Sequence[Split], alphas: Floats) -> list[Replay]:
     knob = alphas.tolist() if built.uses_alpha else alphas[-1:].tolist()
     return [replay(built.fit(split.train, split.train_vectors, split.seed), split.test, knob) for split in splits]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avengers_pro.errors import RecordsError
 from avengers_pro.records.table import Floats, Records
@@ -51,7 +52,10 @@ class Problems:
 
 @dataclass(slots=True)
 class RawTable:
-    """Rows before checking; arrays are (n, m), ``lines`` says where each row stands in the file."""
+    """Rows before checking; arrays are (n, m), ``lines`` says where each row stands in the file.
+
+    Scores are as the file gives them, on its own scale.
+    """
 
     file: str
     lines: Sequence[int]
@@ -60,79 +64,88 @@ class RawTable:
     ids: Sequence[str]
     models: Sequence[str]
     arrays: dict[str, Floats]
-    listed: np.ndarray[tuple[int, int], np.dtype[np.bool_]]
+    listed: NDArray[np.bool_]
 
 
 def assemble(raw: RawTable, problems: Problems, score_scale: float = 1.0) -> Records:
     """Check every cell and build the table.
 
     Args:
-        raw: What the file says; ``arrays`` holds ``scores`` and any of ``costs``, ``prompt_tokens``,
-            ``completion_tokens``, ``latency_ms``.
+        raw: What the file says; ``arrays`` holds ``scores``, ``costs``, ``prompt_tokens``,
+            ``completion_tokens`` and ``latency_ms``.
         problems: Where bad rows are reported.
         score_scale: What a perfect score is in the file, for example 100.
 
     Raises:
         RecordsError: On the first bad row unless they are skipped; if no row is left.
     """
-    arrays = dict(raw.arrays)
-    arrays["scores"] = arrays["scores"] / score_scale
-    bad = _report_out_of_range(raw, arrays, problems, score_scale) | _report_duplicates(raw, problems)
-    keep = [row for row in range(len(raw.queries)) if row not in bad]
-    if not keep:
-        raise RecordsError(f"{raw.file}: no usable row; a row needs 'query' and 'records'")
-    optional = {
-        name: arrays[name][keep]
-        for name in ("prompt_tokens", "completion_tokens", "latency_ms")
-        if name in arrays and np.isfinite(arrays[name][keep]).any()
-    }
+    bad = _report_out_of_range(raw, problems, score_scale)
+    bad |= _report_duplicates(raw, problems, bad)
+    keep = np.array([row for row in range(len(raw.queries)) if row not in bad], dtype=np.intp)
+    named = np.flatnonzero(raw.listed[keep].any(axis=0))  # a model that only bad rows name is left out with them
+    if not named.size:
+        raise RecordsError(f"{raw.file}: no usable row; a row needs 'query', and 'records' that name a model")
+    arrays = {name: values[np.ix_(keep, named)] for name, values in raw.arrays.items()}
     return Records(
         queries=tuple(raw.queries[row] for row in keep),
-        models=tuple(raw.models),
-        scores=arrays["scores"][keep],
-        costs=arrays.get("costs", np.full(arrays["scores"].shape, np.nan))[keep],
+        models=tuple(raw.models[column] for column in named.tolist()),
+        scores=arrays["scores"] / score_scale,
+        costs=arrays["costs"],
         datasets=tuple(raw.datasets[row] for row in keep),
         ids=tuple(raw.ids[row] for row in keep),
-        listed=raw.listed[keep],
-        **optional,
+        listed=raw.listed[np.ix_(keep, named)],
+        **{name: arrays[name] for name in _OPTIONAL if np.isfinite(arrays[name]).any()},
     )
 
 
-def _report_out_of_range(raw: RawTable, arrays: dict[str, Floats], problems: Problems, score_scale: float) -> set[int]:
-    """Report one problem for each row that has a value out of range."""
-    bad: set[int] = set()
-    for name, values in arrays.items():
-        top = 1.0 if name == "scores" else np.inf
-        wrong = (values < 0) | (values > top) | np.isinf(values)
-        for row, column in zip(*np.nonzero(wrong), strict=True):
-            if row in bad:
-                continue
-            bad.add(int(row))
-            value = values[row, column] * (score_scale if name == "scores" else 1)
-            remedy = (
-                f"a score lies outside [0, {score_scale:g}]; state the scale, for example --score-scale 100"
-                if name == "scores"
-                else "must be a finite number >= 0; leave it out when it is not known"
-            )
-            where = f"{_FIELDS[name]}[{raw.models[column]}]"
-            problems.report(Problem(raw.file, raw.lines[row], where, f"{value:g}", remedy))
-    return bad
+def out_of_range(name: str, values: Floats, score_scale: float) -> NDArray[np.bool_]:
+    """Mark what is negative, infinite or, for scores, above their scale; NaN passes."""
+    wrong: NDArray[np.bool_] = (values < 0) | np.isinf(values)
+    return wrong | (values > score_scale) if name == "scores" else wrong
+
+
+def range_rule(name: str, score_scale: float) -> str:
+    """Say what a value out of range should have been."""
+    if name == "scores":
+        return f"a score lies outside [0, {shown(score_scale)}]; state the scale, for example --score-scale 100"
+    return "must be a finite number >= 0; leave it out when it is not known"
+
+
+def shown(value: float) -> str:
+    """Write a number in full: 1.0000001 must not look like 1."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def _report_out_of_range(raw: RawTable, problems: Problems, score_scale: float) -> set[int]:
+    """Report one problem for each row that has a value out of range, by ascending row."""
+    first: dict[int, tuple[str, int]] = {}
+    for name, values in raw.arrays.items():
+        for row, column in np.argwhere(out_of_range(name, values, score_scale)).tolist():
+            first.setdefault(row, (name, column))
+    for row, (name, column) in sorted(first.items()):
+        field = _FIELDS[name].format(model=raw.models[column])
+        value = shown(raw.arrays[name][row, column])
+        problems.report(Problem(raw.file, raw.lines[row], field, value, range_rule(name, score_scale)))
+    return set(first)
 
 
 _FIELDS = {
-    "scores": "records",
-    "costs": "usages.cost",
-    "prompt_tokens": "usages.prompt_tokens",
-    "completion_tokens": "usages.completion_tokens",
-    "latency_ms": "usages.latency_ms",
+    "scores": "records[{model}]",
+    "costs": "usages[{model}].cost",
+    "prompt_tokens": "usages[{model}].prompt_tokens",
+    "completion_tokens": "usages[{model}].completion_tokens",
+    "latency_ms": "usages[{model}].latency_ms",
 }
+_OPTIONAL = ("prompt_tokens", "completion_tokens", "latency_ms")
 
 
-def _report_duplicates(raw: RawTable, problems: Problems) -> set[int]:
-    """Report each row whose id was used before in its dataset."""
+def _report_duplicates(raw: RawTable, problems: Problems, left_out: set[int]) -> set[int]:
+    """Report each row whose id was used before in its dataset, by a row that stays."""
     seen: dict[tuple[str, str], int] = {}
     bad: set[int] = set()
     for row, key in enumerate(zip(raw.datasets, raw.ids, strict=True)):
+        if row in left_out:
+            continue
         first = seen.setdefault(key, row)
         if first != row:
             bad.add(row)

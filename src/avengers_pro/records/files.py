@@ -1,5 +1,6 @@
 """Records to and from files, by suffix."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,8 @@ def read_records(
     """
     if not paths:
         raise RecordsError("no records file was named")
-    if not score_scale > 0:
-        raise RecordsError(f"the score scale must be positive, got {score_scale:g}")
+    if not 0 < score_scale < math.inf:
+        raise RecordsError(f"the score scale must be a positive number, got {score_scale:g}")
     problems = Problems(skip_bad_lines)
     tables = [_read_one(Path(path), problems, score_scale, progress) for path in paths]
     return Reading(merge(tables), problems.count, tuple(problems.first))
@@ -60,9 +61,9 @@ def _read_one(path: Path, problems: Problems, score_scale: float, progress: Prog
     if not path.is_file():
         raise RecordsError(f"{path}: no such file")
     if path.name.endswith(_JSONL):
-        raw = read_jsonl(path, problems, progress)
+        raw = read_jsonl(path, problems, score_scale, progress)
     elif path.name.endswith(_COLUMNAR):
-        raw = read_columnar(path, problems)
+        raw = read_columnar(path, problems, score_scale)
     else:
         raise RecordsError(f"{path}: unknown kind of file; use {', '.join(_JSONL[:2] + _COLUMNAR)}")
     return assemble(raw, problems, score_scale)
@@ -72,12 +73,13 @@ def write_records(records: Records, path: str | Path) -> None:
     """Write the table in the form that the suffix names.
 
     Raises:
-        RecordsError: If the suffix is unknown.
+        RecordsError: If the suffix is unknown or the file cannot be written.
     """
     path = Path(path)
-    if path.name.endswith(_JSONL):
-        write_jsonl(records, path)
-    elif path.name.endswith(_COLUMNAR):
-        write_columnar(records, path)
-    else:
+    if not path.name.endswith(_JSONL + _COLUMNAR):
         raise RecordsError(f"{path}: unknown kind of file; use {', '.join(_JSONL[:2] + _COLUMNAR)}")
+    write = write_jsonl if path.name.endswith(_JSONL) else write_columnar
+    try:
+        write(records, path)
+    except OSError as error:
+        raise RecordsError(f"{path}: cannot be written: {error}") from error

@@ -1,6 +1,7 @@
 """Records as JSON lines: the published format, kept."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ Progress = Callable[[int, int], None]
 
 _PROGRESS_EVERY = 2048
 _RUN_CELLS = 65_536
+_BOM = b"\xef\xbb\xbf"
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises on bad JSON, bad UTF-8 and a thousand open brackets."""
 
 
 class _Usage(msgspec.Struct, gc=False):
@@ -44,8 +48,7 @@ class _Cells:
     Consecutive rows with equal keys form a run, turned into one array at once; the table is filled from runs.
     """
 
-    def __init__(self, columns: dict[str, int], depth: int) -> None:
-        self._columns = columns
+    def __init__(self, depth: int) -> None:
         self._depth = depth
         self._runs: list[tuple[int, tuple[str, ...], Floats]] = []
         self._keys: tuple[str, ...] = ()
@@ -67,51 +70,60 @@ class _Cells:
         self._flat = []
         self._start = self.rows
 
-    def table(self) -> tuple[Floats, NDArray[np.bool_]]:
-        """Return (n, m, depth) values, NaN where nothing was given, and (n, m) what was listed."""
+    def table(self, columns: dict[str, int]) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return (n, m, depth) values, NaN where nothing was given, and (n, m) what was listed.
+
+        Keys that are no column are left out; the columns may be known only after the last row.
+        """
         self._close_run()
-        table = np.full((self.rows, len(self._columns), self._depth), np.nan)
+        table = np.full((self.rows, len(columns), self._depth), np.nan)
         listed = np.zeros(table.shape[:2], dtype=bool)
         for start, keys, block in self._runs:
-            columns = [self._columns[key] for key in keys]
-            table[start : start + len(block), columns] = block
-            listed[start : start + len(block), columns] = True
+            known = [position for position, key in enumerate(keys) if key in columns]
+            places = [columns[keys[position]] for position in known]
+            table[start : start + len(block), places] = block[:, known]
+            listed[start : start + len(block), places] = True
         return table, listed
 
 
-def read_jsonl(path: Path, problems: Problems, progress: Progress | None = None) -> RawTable:
+def read_jsonl(path: Path, problems: Problems, score_scale: float = 1.0, progress: Progress | None = None) -> RawTable:
     """Read one object a line, gzip by suffix.
+
+    A usage counts if any row names its model in ``records``; true is a perfect score on any scale.
 
     Raises:
         RecordsError: On the first bad line, unless ``problems`` skips them; on an unreadable file.
     """
     columns: dict[str, int] = {}
-    scores, usages = _Cells(columns, 1), _Cells(columns, 4)
+    scores, usages = _Cells(1), _Cells(len(_USAGE_ARRAYS))
     lines, queries, datasets, ids = [], [], [], []
     decode = msgspec.json.Decoder(_Row).decode
-    for number, line in _lines(path, progress):
+    for number, line in lines_of(path, progress):
         try:
             row = decode(line)
             query = row.query if row.query is not None else query_of(row.messages)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecordsError) as error:
+        except (*_UNREADABLE, RecordsError) as error:
             problems.report(_explain(path, number, line, error))
             continue
         if not query or query.isspace():
             problems.report(Problem(path.name, number, "query", repr(query), "the query is empty"))
             continue
         if not row.records.keys() <= columns.keys():
+            if any(not model or model.isspace() for model in row.records):
+                problems.report(Problem(path.name, number, "records", repr(row.records), "a model's name is empty"))
+                continue
             for model in row.records:
                 columns.setdefault(model, len(columns))
-        scores.add(tuple(row.records), row.records.values())
-        used = _used(row.usages or {}, columns)
+        scores.add(tuple(row.records), _on_scale(row.records.values(), score_scale))
+        used = _used(row.usages or {})
         usages.add(tuple(used), _flat_usages(used))
         lines.append(number)
         queries.append(query)
         datasets.append(row.dataset or DEFAULT_DATASET)
         ids.append(str(number - 1 if row.index is None else row.index))
-    table, listed = scores.table()
+    table, listed = scores.table(columns)
     arrays = {"scores": table[:, :, 0]}
-    cells, _ = usages.table()
+    cells, _ = usages.table(columns)
     arrays |= {name: cells[:, :, position] for position, name in enumerate(_USAGE_ARRAYS)}
     return RawTable(path.name, lines, queries, datasets, ids, list(columns), arrays, listed)
 
@@ -119,11 +131,17 @@ def read_jsonl(path: Path, problems: Problems, progress: Progress | None = None)
 _USAGE_ARRAYS = ("costs", "prompt_tokens", "completion_tokens", "latency_ms")
 
 
-def _used(usages: dict[str, _Usage | None], columns: dict[str, int]) -> dict[str, _Usage | None]:
-    """Leave out usages that are null or of a model the row has no score for."""
-    if None not in usages.values() and usages.keys() <= columns.keys():
+def _on_scale(scores: Iterable[float | bool | None], score_scale: float) -> Iterable[float | bool | None]:
+    if score_scale == 1:
+        return scores
+    return [score_scale if score is True else score for score in scores]
+
+
+def _used(usages: dict[str, _Usage | None]) -> dict[str, _Usage | None]:
+    """Leave out usages that are null."""
+    if None not in usages.values():
         return usages
-    return {model: usage for model, usage in usages.items() if usage is not None and model in columns}
+    return {model: usage for model, usage in usages.items() if usage is not None}
 
 
 def _flat_usages(usages: dict[str, _Usage | None]) -> list[float | None]:
@@ -135,7 +153,7 @@ def _flat_usages(usages: dict[str, _Usage | None]) -> list[float | None]:
     ]
 
 
-def _lines(path: Path, progress: Progress | None) -> Iterator[tuple[int, bytes]]:
+def lines_of(path: Path, progress: Progress | None) -> Iterator[tuple[int, bytes]]:
     """Yield (line number from 1, line) of the non-blank lines."""
     try:
         with path.open("rb") as raw, _decompressed(raw, path) as stream:
@@ -143,7 +161,9 @@ def _lines(path: Path, progress: Progress | None) -> Iterator[tuple[int, bytes]]
             for number, line in enumerate(stream, start=1):
                 if progress is not None and number % _PROGRESS_EVERY == 0:
                     progress(raw.tell(), total)
-                if not line.isspace():
+                if number == 1:
+                    line = line.removeprefix(_BOM)  # noqa: PLW2901
+                if line and not line.isspace():
                     yield number, line
             if progress is not None:
                 progress(total, total)
@@ -157,21 +177,29 @@ def _decompressed(raw: BinaryIO, path: Path) -> BinaryIO:
 
 def _explain(path: Path, number: int, line: bytes, error: Exception) -> Problem:
     """Find which field of a bad line is wrong and what it holds."""
+    text = line.decode(errors="replace").strip()
     try:
-        row = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
-        text = line.decode(errors="replace").strip()
+        return Problem(path.name, number, *_fault(line, text, error))
+    except _UNREADABLE as cause:
         hint = "; one JSON object a line is expected, not one array" if text.startswith("[") else ""
         return Problem(path.name, number, "line", text, f"not valid JSON: {cause}{hint}")
+
+
+def _fault(line: bytes, text: str, error: Exception) -> tuple[str, str, str]:
+    """Return field, value and message; decoding raises again where the JSON itself is bad."""
+    row = msgspec.json.decode(line)
     if not isinstance(row, dict):
-        return Problem(path.name, number, "line", str(row), "a line must be a JSON object")
+        return "line", text, "one JSON object a line is expected"
     if isinstance(error, RecordsError):
-        return Problem(path.name, number, "query", str(row.get("messages")), str(error))
+        return "query", str(row.get("messages")), str(error)
+    reason = str(error).split(" - at")[0]
     for name, value in row.items():
         found = _first_bad(name, value)
         if found is not None:
-            return Problem(path.name, number, found[0], repr(found[1]), str(error).split(" - at")[0])
-    return Problem(path.name, number, "records", "nothing", "a row needs 'records': {model: score}")
+            return found[0], repr(found[1]), reason
+    if "records" in row:  # a repeated key: its last value is right, an earlier one is not
+        return "line", text, reason
+    return "records", "nothing", "a row needs 'records': {model: score}"
 
 
 _FIELD_TYPES: dict[str, Any] = {name: field for name, field in _Row.__annotations__.items()}  # noqa: C416
@@ -222,7 +250,7 @@ def _row_object(records: Records, row: int) -> dict[str, Any]:
             score = float(records.scores[row, column])
             scores[model] = None if np.isnan(score) else score
         usage = {
-            name: int(value) if name.endswith("tokens") and float(value).is_integer() else float(value)
+            name: _number(name, float(value))
             for name, values in known.items()
             if values is not None and np.isfinite(value := values[row, column])
         }
@@ -232,4 +260,14 @@ def _row_object(records: Records, row: int) -> dict[str, Any]:
     if usages:
         result["usages"] = usages
     index = records.ids[row]
-    return result | {"dataset": records.datasets[row], "index": int(index) if index.isdecimal() else index}
+    return result | {"dataset": records.datasets[row], "index": int(index) if _COUNT.fullmatch(index) else index}
+
+
+def _number(name: str, value: float) -> float:
+    """Write whole token counts as integers, as long as those are exact."""
+    return int(value) if name.endswith("tokens") and value.is_integer() and value < _EXACT else value
+
+
+_EXACT = 2.0**53
+_COUNT = re.compile("0|[1-9][0-9]{0,17}")
+"""What reads back as the same text after being written as a number."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from avengers_pro.errors import RecordsError
+from avengers_pro.records.assemble import shown
 from avengers_pro.records.table import Floats, Records
 
 
@@ -14,8 +15,10 @@ def merge(tables: Sequence[Records]) -> Records:
     A cell that only one table observes is taken from it.
 
     Raises:
-        RecordsError: If two tables give different values for one cell.
+        RecordsError: If there is no table, or two give different values for one cell.
     """
+    if not tables:
+        raise RecordsError("there is no table to merge")
     if len(tables) == 1:
         return tables[0]
     models = list(dict.fromkeys(model for table in tables for model in table.models))
@@ -68,7 +71,7 @@ def _join(name: str, tables: Sequence[Records], places: Sequence[list[int]], mod
             row, column = np.argwhere(clash)[0]
             raise RecordsError(
                 f"two files give different {name} for model {table.models[column]!r} on the query "
-                f"{table.queries[row][:60]!r}: {before[row, column]:g} and {values[row, column]:g}; "
+                f"{table.queries[row][:60]!r}: {shown(before[row, column])} and {shown(values[row, column])}; "
                 "keep one of them"
             )
         joined[where] = np.where(np.isnan(values), before, values)

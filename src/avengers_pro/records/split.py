@@ -30,6 +30,8 @@ def stratified_split(records: Records, train_ratio: float = 0.7, seed: int = 42)
     """
     if not 0 < train_ratio < 1:
         raise RecordsError(f"the train ratio must lie strictly between 0 and 1, got {train_ratio:g}")
+    if not len(records):
+        raise RecordsError("there is no row to split")
     train, test = [], []
     for code in range(len(records.dataset_names)):
         rows = sorted(np.flatnonzero(records.dataset_codes == code), key=lambda row: _by_id(records.ids[row]))
@@ -44,6 +46,9 @@ def stratified_split(records: Records, train_ratio: float = 0.7, seed: int = 42)
     return np.concatenate(train), test_rows
 
 
-def _by_id(name: str) -> tuple[bool, int, str]:
-    """Order numeric ids as numbers, before the others."""
-    return (False, int(name), "") if name.isdecimal() else (True, 0, name)
+def _by_id(name: str) -> tuple[bool, int, str, str]:
+    """Order numeric ids as numbers of any length, before the others."""
+    if name.isascii() and name.isdecimal():
+        digits = name.lstrip("0")
+        return False, len(digits), digits, name
+    return True, 0, name, name

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from avengers_pro.errors import RecordsError
 from avengers_pro.records.table import Floats, Records
 
 _FEW_ROWS = 200
@@ -46,7 +47,13 @@ class Summary:
 
 
 def summarize(records: Records) -> Summary:
-    """Describe a table; nothing in it is changed."""
+    """Describe a table; nothing in it is changed.
+
+    Raises:
+        RecordsError: If the table is empty.
+    """
+    if not records.scores.size:
+        raise RecordsError(f"there is nothing to describe in {records!r}")
     models = tuple(
         ModelSummary(
             name=name,
@@ -75,10 +82,11 @@ def _mean(values: Floats) -> float:
 
 
 def _findings(records: Records, models: tuple[ModelSummary, ...], duplicates: int) -> list[str]:
+    unpriced = (np.isfinite(records.scores) & ~np.isfinite(records.costs)).mean(axis=0)
     empty = int((~np.isfinite(records.scores).any(axis=1)).sum())
     doubts = {
         "only one model: there is nothing to route between": len(models) == 1,
-        "fewer than two models were observed on every row: evaluate needs --gaps mask": len(models) > 1
+        "fewer than two models have a score (and a cost) on every row: evaluate needs --gaps mask": len(models) > 1
         and len(records.complete_models()) <= 1,
         "no costs: only alpha = 1 (quality) has a meaning": not records.has_costs,
         f"only {len(records)} rows: clusters will be coarse and intervals wide": len(records) < _FEW_ROWS,
@@ -86,16 +94,19 @@ def _findings(records: Records, models: tuple[ModelSummary, ...], duplicates: in
         f"{duplicates} rows repeat an earlier query text; fit and evaluate keep the first": duplicates > 0,
     }
     return [text for text, holds in doubts.items() if holds] + [
-        finding for model in models for finding in _model_findings(model, len(records), priced=records.has_costs)
+        finding
+        for column, model in enumerate(models)
+        for finding in _model_findings(model, len(records), unpriced[column] if records.has_costs else 0.0)
     ]
 
 
-def _model_findings(model: ModelSummary, rows: int, *, priced: bool) -> list[str]:
+def _model_findings(model: ModelSummary, rows: int, unpriced: float) -> list[str]:
+    """Say what is missing; ``unpriced`` is the share of rows with a score but no cost."""
     found = []
     if model.coverage * rows < _FEW_OBSERVATIONS:
         found.append(f"{model.name}: only {model.coverage * rows:.0f} scores observed")
     elif model.coverage < 1:
         found.append(f"{model.name}: {1 - model.coverage:.1%} of the scores are not observed")
-    if priced and model.priced < model.coverage:
-        found.append(f"{model.name}: {model.coverage - model.priced:.1%} of the rows have a score but no cost")
+    if unpriced > 0:
+        found.append(f"{model.name}: {unpriced:.1%} of the rows have a score but no cost")
     return found

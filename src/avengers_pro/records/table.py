@@ -1,6 +1,7 @@
 """The evaluation table: queries x models -> score, cost, tokens, latency."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
@@ -82,7 +83,8 @@ class Records:
             ids: n names; the row number if None.
 
         Raises:
-            RecordsError: If a shape, a score or a cost is out of range.
+            RecordsError: If a shape, a score or a cost is out of range, a query is empty, or a model or an id
+                is given twice.
         """
         scores = np.array(scores, dtype=np.float64)
         costs = np.full(scores.shape, np.nan) if costs is None else np.array(costs, dtype=np.float64)
@@ -91,7 +93,7 @@ class Records:
         if np.any((costs < 0) | np.isinf(costs)):
             raise RecordsError("costs are negative or infinite; NaN means not known")
         n = len(queries)
-        return cls(
+        table = cls(
             queries=tuple(queries),
             models=tuple(models),
             scores=scores,
@@ -100,6 +102,17 @@ class Records:
             ids=tuple(ids) if ids is not None else tuple(map(str, range(n))),
             listed=~np.isnan(scores),
         )
+        table._check_names()
+        return table
+
+    def _check_names(self) -> None:
+        for row, query in enumerate(self.queries):
+            if not query or query.isspace():
+                raise RecordsError(f"the query of row {row} is empty (got {query!r})")
+        for noun, names in (("model", self.models), ("id", tuple(zip(self.datasets, self.ids, strict=True)))):
+            if len(set(names)) < len(names):
+                twice = next(name for name, count in Counter(names).items() if count > 1)
+                raise RecordsError(f"the {noun} {twice!r} is given twice; names must be distinct")
 
     def __len__(self) -> int:
         """Number of queries."""
@@ -170,13 +183,25 @@ class Records:
         wanted = set(_known(dataset_names, self.dataset_names, "dataset"))
         return np.flatnonzero([name in wanted for name in self.datasets])
 
+    def select_datasets(self, names: Iterable[str]) -> "Records":
+        """Keep the rows of these datasets, in the table's order.
+
+        Raises:
+            RecordsError: If a name is unknown or no row is left.
+        """
+        rows = self.rows_of(names)
+        if not rows.size:
+            raise RecordsError("no dataset is left; name at least one to keep")
+        return self.take(rows)
+
     def exclude_datasets(self, names: Iterable[str]) -> "Records":
         """Drop every row of these datasets.
 
         Raises:
-            RecordsError: If a name is unknown.
+            RecordsError: If a name is unknown or no row is left.
         """
-        return self.take(np.setdiff1d(np.arange(len(self)), self.rows_of(names)))
+        dropped = set(_known(names, self.dataset_names, "dataset"))
+        return self.select_datasets(name for name in self.dataset_names if name not in dropped)
 
     def deduplicated(self) -> "Records":
         """Keep the first row of each exact query text."""
@@ -185,7 +210,7 @@ class Records:
 
     def complete_models(self) -> tuple[str, ...]:
         """Models with a score on every row and, if any cost is known at all, a cost on every row."""
-        complete: NDArray[np.bool_] = np.isfinite(self.scores).all(axis=0)
+        complete = np.asarray(np.isfinite(self.scores).all(axis=0))
         if self.has_costs:
             complete &= np.isfinite(self.costs).all(axis=0)
         return tuple(name for name, whole in zip(self.models, complete, strict=True) if whole)
@@ -200,11 +225,13 @@ class Records:
         """SHA-256 over texts, names, scores and costs: the same table has the same fingerprint."""
         digest = hashlib.sha256()
         for texts in (self.models, self.queries, self.datasets, self.ids):
+            digest.update(len(texts).to_bytes(8, "little"))
             for text in texts:
                 encoded = text.encode()
                 digest.update(len(encoded).to_bytes(8, "little") + encoded)
         for array in (self.scores, self.costs):
-            digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+            plain = np.where(np.isnan(array), np.nan, array + 0.0)  # one NaN, and no -0.0
+            digest.update(np.ascontiguousarray(plain, dtype="<f8").tobytes())
         return digest.hexdigest()
 
 

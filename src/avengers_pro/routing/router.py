@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avengers_pro.embedding import Embedder, EmbeddingOptions, Vectors, load_embedder
-from avengers_pro.errors import EmbedderMismatchError, PolicyError
+from avengers_pro.errors import DamagedArtifactError, EmbedderMismatchError, PolicyError
 from avengers_pro.records.table import Records
 from avengers_pro.routing import artifact
 from avengers_pro.routing.decision import Decision
@@ -255,9 +255,16 @@ class Router:
         if embedder is None and options is not None:
             embedder = load_embedder(header.embedder.spec, options)
         method = build_method(header.method, header.params)
+        fitted = method.restore(tuple(entry.name for entry in header.models), arrays)
+        for name in ("centroids", "vectors"):
+            if name in arrays and arrays[name].shape[1:] != (header.embedder.dimension,):
+                raise DamagedArtifactError(
+                    f"{folder}: array {name!r} has shape {arrays[name].shape}; the embedder's dimension is "
+                    f"{header.embedder.dimension}"
+                )
         return cls(
             method,
-            method.restore(tuple(entry.name for entry in header.models), arrays),
+            fitted,
             embedder,
             embedder_spec=header.embedder.spec,
             embedder_id=header.embedder.id,
