@@ -79,7 +79,7 @@ def command(
     if input_path is not None:
         _route_file(loaded, policy, input_path, output_path)
         return
-    query = click.get_text_stream("stdin").read() if text == "-" else str(text)
+    query = sys.stdin.read() if text == "-" else str(text)
     _route_one(loaded, policy, query, explain=explain, as_json=as_json)
 
 
