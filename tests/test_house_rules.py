@@ -29,7 +29,9 @@ def test_no_bins():
 def test_only_the_command_line_prints():
     for module in MODULES:
         if module.parent.name != "cli":
-            calls = [node for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+            calls = [
+                node for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+            ]
             assert not [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"], module
 
 
@@ -47,7 +49,7 @@ def test_importing_sets_nothing_up():
         "import logging, sys, socket\n"
         "def refuse(*a, **k): raise AssertionError('network at import')\n"
         "socket.socket.connect = refuse\n"
-        "import avengers_pro, avengers_pro.routing, avengers_pro.evaluation, avengers_pro.records, avengers_pro.embedding\n"
+        "import avengers_pro.routing, avengers_pro.evaluation, avengers_pro.records, avengers_pro.embedding\n"
         "avengers_pro.Router, avengers_pro.evaluate\n"
         "assert not logging.getLogger().handlers\n"
         "heavy = {'faiss', 'altair', 'aiohttp', 'pyarrow', 'wordllama', 'sqlalchemy', 'vl_convert'} & set(sys.modules)\n"

@@ -98,7 +98,9 @@ def test_route_json_and_explain(shell, router):
 
 
 def test_route_reads_stdin_and_takes_the_older_names_of_alpha(shell, router):
-    ran = shell("route", router, "-", "--json", "--performance_weight", 0.6, "--cost_sensitivity", 0.2, stdin="hi there")
+    ran = shell(
+        "route", router, "-", "--json", "--performance_weight", 0.6, "--cost_sensitivity", 0.2, stdin="hi there"
+    )
     assert json.loads(ran.out)["alpha"] == pytest.approx(0.75)
     assert json.loads(shell("route", router, "hi", "--json", "--performance-weight", 0.9).out)["alpha"] == 0.9
     both = shell("route", router, "hi", "--alpha", 0.5, "--performance_weight", 0.5)
@@ -146,7 +148,7 @@ def test_a_bad_line_in_a_batch_names_itself_and_leaves_no_half_file(shell, route
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_a_damaged_router_is_a_message(shell, router, tmp_path):
+def test_a_damaged_router_is_a_message(shell, tmp_path):
     (tmp_path / "router").mkdir()
     ran = shell("route", tmp_path / "router", "hello")
     assert ran.code == 1
@@ -198,7 +200,9 @@ def test_a_published_config_file_works_and_the_command_line_wins(shell, records,
         "excluded_datasets": ["sim-aime"], "dataset_exclusion_mode": "soft", "export_cluster": None,
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
-    ran = shell("evaluate", records, "--config", "config.json", "--output", "r.json", "--clusters", 25, "--alphas", "1,0")
+    ran = shell(
+        "evaluate", records, "--config", "config.json", "--output", "r.json", "--clusters", 25, "--alphas", "1,0"
+    )
     assert ran.code == 0, ran.err
     assert "max_workers has no effect" in ran.err
     result = Evaluation.from_json((tmp_path / "r.json").read_bytes())
@@ -226,7 +230,18 @@ def test_a_flag_equal_to_its_default_still_overrides_the_config(shell, records, 
 
 def test_sweep(shell, records, tmp_path):
     ran = shell(
-        "sweep", records, "--over", "clusters", "--values", "4,8", "--seeds", 1, "--output", "s.csv", "--figure", "s.png"
+        "sweep",
+        records,
+        "--over",
+        "clusters",
+        "--values",
+        "4,8",
+        "--seeds",
+        1,
+        "--output",
+        "s.csv",
+        "--figure",
+        "s.png",
     )
     assert ran.code == 0, ran.err
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 7
@@ -246,7 +261,7 @@ def test_embedding_keys_come_from_the_environment_and_are_not_shown(shell, recor
     assert "secret-key-123" not in ran.err + ran.out
 
 
-def test_a_closed_pipe_is_no_traceback(shell, records):
+def test_a_closed_pipe_is_no_traceback(records):
     command = f"{sys.executable} -m avengers_pro inspect {records} | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert "Traceback" not in done.stderr

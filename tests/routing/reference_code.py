@@ -25,9 +25,7 @@ def cluster_means(rows: list[dict], kept: list[int], labels: list[int], models: 
     for cluster in range(k):
         members = [rows[i] for i, label in zip(kept, labels, strict=True) if label == cluster]
         quality.append([np.mean([row["records"][model] or 0.0 for row in members]) for model in models])
-        cost.append(
-            [np.mean([row["usages"].get(model, {}).get("cost") or 0.0 for row in members]) for model in models]
-        )
+        cost.append([np.mean([row["usages"].get(model, {}).get("cost") or 0.0 for row in members]) for model in models])
     return quality, cost
 
 
@@ -59,7 +57,7 @@ def choose(vector: list[float], centroids: list[list[float]], tables: list[list[
 
 def make_case(seed: int = 7, n: int = 90, k: int = 6, d: int = 5) -> dict:
     """Simulated rows with nulls, absent models, missing costs, ties and a cluster where all models are equal."""
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311 - simulated data
     models = ["lab/a", "lab/b", "lab/c", "lab/d"]
     rows, labels = [], []
     centroids = [[round(rng.gauss(0, 0.4), 6) for _ in range(d)] for _ in range(k)]

@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from conftest import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avengers_pro.errors import ArtifactError, ArtifactVersionError, DamagedArtifactError
 from avengers_pro.routing import Router
 from avengers_pro.routing.artifact import ARRAYS, HEADER
+from conftest import synthetic
 
 
 @pytest.fixture

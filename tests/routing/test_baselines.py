@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from conftest import synthetic
 
 from avengers_pro.errors import DamagedArtifactError, MethodError
 from avengers_pro.records import Records
 from avengers_pro.routing import build_method
 from avengers_pro.routing.baselines import best_single
 from avengers_pro.routing.queries import Queries
+from conftest import synthetic
 
 
 def test_knn_averages_the_nearest_rows():
@@ -37,8 +37,8 @@ def test_best_single_is_the_best_mean_and_of_equals_the_cheapest():
 
 def test_oracle_takes_the_cheapest_of_the_best():
     records, vectors = synthetic()
-    estimate = build_method("oracle").fit(records, vectors, 0).estimate(
-        Queries(vectors, None, records.scores, records.costs)
+    estimate = (
+        build_method("oracle").fit(records, vectors, 0).estimate(Queries(vectors, None, records.scores, records.costs))
     )
     chosen = estimate.utility(0.5).argmax(axis=1)
     for row, column in enumerate(chosen):

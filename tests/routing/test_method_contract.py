@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from avengers_pro.records import Records
 from avengers_pro.routing import BASELINES, ROUTERS, Router, build_method
 from avengers_pro.routing.policy import choose
 from avengers_pro.routing.queries import Queries
+from conftest import synthetic
 
 SERVABLE = (*ROUTERS, "best-single", "random", "single:lab/model-1")
 ALPHAS = (0.0, 0.3, 0.7, 1.0)
@@ -31,7 +31,7 @@ def test_same_seed_same_choices(name):
     np.testing.assert_array_equal(choices(method, records, vectors), choices(method, records, vectors))
 
 
-@pytest.mark.parametrize("name", [name for name in (*ROUTERS, *BASELINES) if name not in {"random"}])
+@pytest.mark.parametrize("name", [name for name in (*ROUTERS, *BASELINES) if name != "random"])
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 500), order=st.permutations(range(4)))
 def test_permuting_the_models_permutes_the_utilities(name, seed, order):

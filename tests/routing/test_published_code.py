@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from conftest import synthetic
 from reference_code import GOLDEN, make_case, solve
 
 from avengers_pro.embedding.static import StaticEmbedder
@@ -13,6 +12,7 @@ from avengers_pro.records import Records, read_records
 from avengers_pro.routing.clusters import Clusters
 from avengers_pro.routing.published import CODE, ClusterMethod, ClusterParams, _usable
 from avengers_pro.routing.queries import Queries
+from conftest import synthetic
 
 METHOD = ClusterMethod("avengers-pro-code", CODE)
 
@@ -78,7 +78,9 @@ def test_takes_the_models_of_the_first_row_and_drops_rows_that_lack_one():
     listed = records.listed.copy()
     listed[0, 3] = False
     listed[5, 1] = False
-    partial = Records(records.queries, records.models, records.scores, records.costs, records.datasets, records.ids, listed)
+    partial = Records(
+        records.queries, records.models, records.scores, records.costs, records.datasets, records.ids, listed
+    )
     fitted = METHOD.fit(partial, vectors, seed=1)
     assert fitted.models == records.models[:3]
     assert fitted.profile.score_counts.sum() == 39 * 3

@@ -1,14 +1,16 @@
 """avengers-pro-paper and avengers against plain references and the invariances of their formulas."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from conftest import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avengers_pro.records import Records
 from avengers_pro.routing.published import AVENGERS, PAPER, ClusterMethod, ClusterParams
 from avengers_pro.routing.queries import Queries
+from conftest import synthetic
 
 PAPER_METHOD = ClusterMethod("avengers-pro-paper", ClusterParams(clusters=6, top_clusters=3))
 
@@ -64,7 +66,7 @@ def test_within_one_cluster_cost_never_rises_as_alpha_falls(seed):
     estimate = fitted.estimate(Queries(vectors[:1]))
     cost = fitted.profile.mean_cost[0]
     chosen = [cost[estimate.utility(alpha)[0].argmax()] for alpha in np.linspace(0, 1, 41)]
-    assert all(low <= high + 1e-15 for low, high in zip(chosen, chosen[1:], strict=False))
+    assert all(low <= high + 1e-15 for low, high in pairwise(chosen))
     assert chosen[0] == cost.min()
     assert fitted.profile.mean_score[0][estimate.utility(1.0)[0].argmax()] == fitted.profile.mean_score[0].max()
 

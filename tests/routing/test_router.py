@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from avengers_pro.errors import EmbedderMismatchError, EmbeddingError, PolicyErr
 from avengers_pro.records import Records
 from avengers_pro.routing import Policy, Router
 from avengers_pro.routing.queries import Queries
+from conftest import synthetic
 
 CODE_QUERY = "Write a Python function that reverses a linked list, with unit tests."
 

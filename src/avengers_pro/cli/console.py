@@ -32,7 +32,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on stdout; the first column is text, the others are right-aligned."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, title_style="bold")
+    table = Table(header_style="bold", box=None, pad_edge=False)
     for position, name in enumerate(columns):
         table.add_column(name, justify="left" if position == 0 else "right", no_wrap=position > 0, overflow="fold")
     for row in rows:
@@ -40,6 +40,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=max(160, console.width))
+    console.print(title, style="bold")
     console.print(table)
 
 
