@@ -85,9 +85,7 @@ def test_every_dataset_has_sub_topics(dataset: str) -> None:
 
 
 @pytest.mark.parametrize(("model", "dataset", "published"), PAIRS)
-def test_means_are_the_published_ones(
-    rows: list[SampleRow], model: str, dataset: str, published: Published
-) -> None:
+def test_means_are_the_published_ones(rows: list[SampleRow], model: str, dataset: str, published: Published) -> None:
     """Scores up to one answer's rounding, costs up to whole tokens; both well inside sampling error."""
     mine = [row for row in rows if row["dataset"] == dataset]
     scores = np.array([row["records"][model] for row in mine], dtype=float)
@@ -97,13 +95,10 @@ def test_means_are_the_published_ones(
 
 
 def test_only_gpt5_chat_on_tau2_is_missing(rows: list[SampleRow]) -> None:
-    missing = {
-        (row["dataset"], name) for row in rows for name, score in row["records"].items() if score is None
-    }
+    missing = {(row["dataset"], name) for row in rows for name, score in row["records"].items() if score is None}
     assert missing == {("sim-tau2", "openai/gpt-5-chat")}
     assert all(
-        [name for name, score in row["records"].items() if score is not None] == list(row["usages"])
-        for row in rows
+        [name for name, score in row["records"].items() if score is not None] == list(row["usages"]) for row in rows
     )
 
 

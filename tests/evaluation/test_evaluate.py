@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import synthetic
 
 from avengers_pro.errors import EvaluationError, MethodError
 from avengers_pro.evaluation import Evaluation, Protocol, evaluate
@@ -10,6 +9,7 @@ from avengers_pro.evaluation.sweep import sweep, sweep_csv
 from avengers_pro.records import Records, read_records, stratified_split
 from avengers_pro.routing import BASELINES, Policy, Router
 from avengers_pro.routing.published import PAPER, ClusterMethod
+from simulated import synthetic
 
 FAST = Protocol(seeds=(42, 999), alphas=(0.0, 0.25, 0.5, 0.75, 1.0))
 
@@ -34,7 +34,14 @@ def test_everything_that_belongs_in_the_table_is_there(result):
     assert [split.seed for split in result.splits] == [42, 999]
     for found in {**result.methods, **result.baselines}.values():
         assert len(found.splits) == 2
-        assert {"area", "aiq", "perf_gain", "cost_save_100", "cost_save_95", "cost_save_90"} <= found.mean.metrics.keys()
+        assert {
+            "area",
+            "aiq",
+            "perf_gain",
+            "cost_save_100",
+            "cost_save_95",
+            "cost_save_90",
+        } <= found.mean.metrics.keys()
     assert len(result.baselines["static"].mean.curve) == 12
     assert [point.alpha for point in result.methods["avengers-pro-paper"].mean.curve] == [0.0, 0.25, 0.5, 0.75, 1.0]
 
@@ -48,7 +55,9 @@ def test_a_curve_point_is_what_the_router_would_have_done(result, sample, sample
     """Refit the same split by hand, route the test queries, look up what they really scored and cost."""
     pool = sample.select_models(sample.complete_models())
     train, test = stratified_split(pool, 0.7, 42)
-    router = Router.fit(pool.take(train), method=ClusterMethod("avengers-pro-paper", PAPER), vectors=sample_vectors[train])
+    router = Router.fit(
+        pool.take(train), method=ClusterMethod("avengers-pro-paper", PAPER), vectors=sample_vectors[train]
+    )
     chosen = router.route_vectors(sample_vectors[test], Policy(alpha=0.75))
     held = pool.take(test)
     rows = np.arange(len(test))
@@ -89,16 +98,16 @@ def test_test_labels_cannot_leak(sample, sample_vectors):
     scores, costs = pool.scores.copy(), pool.costs.copy()
     order = np.random.default_rng(0).permutation(test)
     scores[test], costs[test] = scores[order], costs[order]
-    shuffled = Records.from_arrays(
-        pool.queries, pool.models, scores, costs, datasets=pool.datasets, ids=pool.ids
-    )
+    shuffled = Records.from_arrays(pool.queries, pool.models, scores, costs, datasets=pool.datasets, ids=pool.ids)
     protocol = Protocol(seeds=(42,), alphas=(0.0, 0.5, 1.0))
     one, two = (
         evaluate(table, protocol=protocol, vectors=sample_vectors).methods["avengers-pro-paper"].splits[0]
         for table in (pool, shuffled)
     )
     assert [point.shares for point in one.curve] == [point.shares for point in two.curve]
-    assert {g: p.alpha for g, p in one.operating_points.items()} == {g: p.alpha for g, p in two.operating_points.items()}
+    assert {g: p.alpha for g, p in one.operating_points.items()} == {
+        g: p.alpha for g, p in two.operating_points.items()
+    }
 
 
 def test_duplicates_are_dropped_before_splitting():
@@ -164,9 +173,7 @@ def test_gaps_can_be_masked():
     gappy = Records.from_arrays(records.queries, records.models, scores, costs, datasets=records.datasets)
     left_out = evaluate(gappy, protocol=FAST, vectors=vectors)
     assert left_out.records.models == ["lab/model-0", "lab/model-2", "lab/model-3"]
-    masked = evaluate(
-        gappy, protocol=Protocol(seeds=(42,), alphas=(0.0, 1.0), gaps="mask"), vectors=vectors
-    )
+    masked = evaluate(gappy, protocol=Protocol(seeds=(42,), alphas=(0.0, 1.0), gaps="mask"), vectors=vectors)
     assert "lab/model-1" in masked.records.models
     assert masked.splits[0].best_single != "lab/model-1"
     assert all(np.isfinite(point.score_micro) for point in masked.methods["avengers-pro-paper"].mean.curve)

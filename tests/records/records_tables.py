@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from avengers_pro.errors import RecordsError
@@ -16,7 +17,27 @@ from avengers_pro.records import Reading, Records, read_records, write_records
 ARRAYS = ("scores", "costs", "prompt_tokens", "completion_tokens", "latency_ms")
 USAGES = {"cost": "costs", **{name: name for name in ARRAYS[2:]}}
 
-AWKWARD = ["a\nb", "\r", 'say "hi", twice', "🙂👩‍👩‍👧", "NA", "null", "0", "007", "-1", "٣", "\x00", "\ufeff", "a,b", "'", "\t x ", "\x85"]
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For examples that write files, on machines with other things to do."""
+
+AWKWARD = [
+    "a\nb",
+    "\r",
+    'say "hi", twice',
+    "🙂👩‍👩‍👧",
+    "NA",
+    "null",
+    "0",
+    "007",
+    "-1",
+    "٣",
+    "\x00",
+    "\ufeff",
+    "a,b",
+    "'",
+    "\t x ",
+    "\x85",
+]
 texts = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), st.sampled_from(AWKWARD)
 ).filter(lambda text: not text.isspace())
@@ -38,7 +59,9 @@ def tables(draw: Any) -> Records:
     models = draw(st.lists(texts, min_size=1, max_size=4, unique=True))
     shape = (len(queries), len(models))
     datasets = draw(st.lists(st.sampled_from(["math", "default", "c\nd", "ü"]), min_size=shape[0], max_size=shape[0]))
-    ids = draw(st.lists(st.one_of(texts, st.integers(-5, 10**25).map(str)), min_size=shape[0], max_size=shape[0], unique=True))
+    ids = draw(
+        st.lists(st.one_of(texts, st.integers(-5, 10**25).map(str)), min_size=shape[0], max_size=shape[0], unique=True)
+    )
     listed = np.array(draw(st.lists(st.booleans(), min_size=shape[0] * shape[1], max_size=shape[0] * shape[1])))
     listed = listed.reshape(shape)
     listed[0] = True

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records_tables import assert_same, tables
+from records_tables import assert_same, patient, tables
 
 from avengers_pro.errors import AvengersProError, RecordsError
 from avengers_pro.records import Records
@@ -121,6 +121,7 @@ def test_take_keeps_rows_in_the_order_asked_for() -> None:
 
 
 @given(tables(), st.data())
+@patient
 def test_taking_all_rows_back_in_order_changes_nothing(records: Records, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(records))))
     assert_same(records.take(order).take(np.argsort(order)), records)
@@ -135,6 +136,7 @@ def test_models_are_selected_and_excluded_in_the_tables_order() -> None:
 
 
 @given(tables())
+@patient
 def test_selecting_every_model_changes_nothing(records: Records) -> None:
     assert_same(records.select_models(reversed(records.models)), records)
 
@@ -183,6 +185,7 @@ def test_deduplication_keeps_the_first_row_of_each_exact_text() -> None:
 
 
 @given(tables())
+@patient
 def test_deduplication_keeps_each_text_once(records: Records) -> None:
     assert records.deduplicated().queries == tuple(dict.fromkeys(records.queries))
 

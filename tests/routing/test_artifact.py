@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from avengers_pro.errors import ArtifactError, ArtifactVersionError, DamagedArtifactError
 from avengers_pro.routing import Router
 from avengers_pro.routing.artifact import ARRAYS, HEADER
-from conftest import synthetic
+from simulated import synthetic
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from avengers_pro.records import Records
 from avengers_pro.routing import build_method
 from avengers_pro.routing.baselines import best_single
 from avengers_pro.routing.queries import Queries
-from conftest import synthetic
+from simulated import synthetic
 
 
 def test_knn_averages_the_nearest_rows():

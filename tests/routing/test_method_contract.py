@@ -9,7 +9,7 @@ from avengers_pro.records import Records
 from avengers_pro.routing import BASELINES, ROUTERS, Router, build_method
 from avengers_pro.routing.policy import choose
 from avengers_pro.routing.queries import Queries
-from conftest import synthetic
+from simulated import synthetic
 
 SERVABLE = (*ROUTERS, "best-single", "random", "single:lab/model-1")
 ALPHAS = (0.0, 0.3, 0.7, 1.0)

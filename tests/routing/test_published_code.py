@@ -12,7 +12,7 @@ from avengers_pro.records import Records, read_records
 from avengers_pro.routing.clusters import Clusters
 from avengers_pro.routing.published import CODE, ClusterMethod, ClusterParams, _usable
 from avengers_pro.routing.queries import Queries
-from conftest import synthetic
+from simulated import synthetic
 
 METHOD = ClusterMethod("avengers-pro-code", CODE)
 

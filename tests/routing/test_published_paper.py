@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from avengers_pro.records import Records
 from avengers_pro.routing.published import AVENGERS, PAPER, ClusterMethod, ClusterParams
 from avengers_pro.routing.queries import Queries
-from conftest import synthetic
+from simulated import synthetic
 
 PAPER_METHOD = ClusterMethod("avengers-pro-paper", ClusterParams(clusters=6, top_clusters=3))
 

@@ -10,7 +10,7 @@ from avengers_pro.errors import EmbedderMismatchError, EmbeddingError, PolicyErr
 from avengers_pro.records import Records
 from avengers_pro.routing import Policy, Router
 from avengers_pro.routing.queries import Queries
-from conftest import synthetic
+from simulated import synthetic
 
 CODE_QUERY = "Write a Python function that reverses a linked list, with unit tests."
 

@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 _PROGRESS_EVERY = 2048
 _RUN_CELLS = 65_536
 _BOM = b"\xef\xbb\xbf"
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises on bad JSON, bad UTF-8 and a thousand open brackets."""
 
 
@@ -100,9 +100,11 @@ def read_jsonl(path: Path, problems: Problems, score_scale: float = 1.0, progres
     decode = msgspec.json.Decoder(_Row).decode
     for number, line in lines_of(path, progress):
         try:
+            if not line.isascii():
+                line.decode()  # msgspec does not look at the text of fields that it skips
             row = decode(line)
             query = row.query if row.query is not None else query_of(row.messages)
-        except (*_UNREADABLE, RecordsError) as error:
+        except (*UNREADABLE, RecordsError) as error:
             problems.report(_explain(path, number, line, error))
             continue
         if not query or query.isspace():
@@ -180,7 +182,7 @@ def _explain(path: Path, number: int, line: bytes, error: Exception) -> Problem:
     text = line.decode(errors="replace").strip()
     try:
         return Problem(path.name, number, *_fault(line, text, error))
-    except _UNREADABLE as cause:
+    except UNREADABLE as cause:
         hint = "; one JSON object a line is expected, not one array" if text.startswith("[") else ""
         return Problem(path.name, number, "line", text, f"not valid JSON: {cause}{hint}")
 
@@ -206,13 +208,17 @@ _FIELD_TYPES: dict[str, Any] = {name: field for name, field in _Row.__annotation
 
 
 def _first_bad(name: str, value: Any) -> tuple[str, Any] | None:
-    """Name the field, and inside a per-model object the model, whose type is wrong."""
+    """Name the field, and inside a per-model object the model and its field, whose type is wrong."""
     if name not in _FIELD_TYPES or _fits(value, _FIELD_TYPES[name]):
         return None
     if isinstance(value, dict) and name in {"records", "usages"}:
         for model, cell in value.items():
-            if not _fits({model: cell}, _FIELD_TYPES[name]):
-                return f"{name}[{model}]", cell
+            if _fits({model: cell}, _FIELD_TYPES[name]):
+                continue
+            for key, part in cell.items() if name == "usages" and isinstance(cell, dict) else ():
+                if not _fits({key: part}, _Usage):
+                    return f"{name}[{model}].{key}", part
+            return f"{name}[{model}]", cell
     return name, value
 
 

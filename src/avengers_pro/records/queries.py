@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from avengers_pro.errors import RecordsError
-from avengers_pro.records.jsonl import lines_of
+from avengers_pro.records.jsonl import UNREADABLE, lines_of
 from avengers_pro.records.messages import query_of
 
 
@@ -30,7 +30,7 @@ def read_queries(path: Path) -> Iterator[tuple[str, int | str, int]]:
         try:
             row = decode(line)
             text = row.query if row.query is not None else query_of(row.messages)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecordsError) as error:
+        except (*UNREADABLE, RecordsError) as error:
             raise RecordsError(f"{path}:{number}: {error}") from error
         if not text or text.isspace():
             raise RecordsError(f"{path}:{number}: query: the query is empty")

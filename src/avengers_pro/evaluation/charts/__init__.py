@@ -4,7 +4,8 @@ from avengers_pro.evaluation.charts.by_alpha import score_and_cost_by_alpha, sha
 from avengers_pro.evaluation.charts.cost_score import frontier
 from avengers_pro.evaluation.charts.heatmaps import ProfileRow, by_dataset, profile
 from avengers_pro.evaluation.charts.saving import save_chart
-from avengers_pro.evaluation.charts.sweeps import SweepRow, sweep
+from avengers_pro.evaluation.charts.sweeps import sweep
+from avengers_pro.evaluation.sweep import SweepRow
 
 __all__ = [
     "ProfileRow",

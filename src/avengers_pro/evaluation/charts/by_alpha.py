@@ -13,6 +13,8 @@ from avengers_pro.evaluation.charts.theme import (
     Entry,
     colours,
     grown,
+    inline,
+    layered,
     legend,
     log_ticks,
     money_axis,
@@ -124,16 +126,16 @@ def _panel(
         alt.Tooltip(f"{metric}_low:Q", title="Lowest split", format=form),
         alt.Tooltip(f"{metric}_high:Q", title="Highest split", format=form),
     ]
-    base = alt.Chart(alt.Data(values=known)).encode(x=x, color=colour)
+    base = inline(known).encode(x=x, color=colour)
     layers: list[alt.Chart] = [
         base.mark_area(opacity=0.15).encode(y=lower, y2=f"{metric}_high:Q"),
         base.mark_line(strokeWidth=2).encode(y=y),
         base.mark_point(filled=True, size=26, opacity=1 if len(known) <= 2 * len(hue) else 0).encode(y=y, tooltip=tips),
     ]
     if best is not None:
-        rule = alt.Chart(alt.Data(values=[{metric: best}])).mark_rule(color=INK, strokeDash=[5, 3], strokeWidth=1)
+        rule = inline([{metric: best}]).mark_rule(color=INK, strokeDash=[5, 3], strokeWidth=1)
         layers.append(rule.encode(y=y))
-    return alt.layer(*layers).properties(width=WIDTH, height=210)
+    return layered(layers, WIDTH, 210)
 
 
 def _log_domain(values: Sequence[float]) -> list[float]:
@@ -220,25 +222,29 @@ def _areas(rows: Sequence[dict[str, Any]], hue: dict[str, str]) -> "alt.LayerCha
         alt.Tooltip("share:Q", title="Share", format=".1%"),
         alt.Tooltip("alpha:Q", title="alpha"),
     ]
-    base = alt.Chart(alt.Data(values=list(rows))).encode(x=x, y=y, y2="high:Q", color=colour)
-    names = alt.Chart(alt.Data(values=_band_names(rows, hue))).mark_text(fontSize=11, fontWeight=600, align="center")
-    return alt.layer(
-        base.mark_area(opacity=0.9, stroke="white", strokeWidth=0.8),
-        base.mark_bar(opacity=0, width=12).encode(tooltip=tips),
-        names.encode(x=x, y=alt.Y("middle:Q"), text="text:N", color=alt.Color("ink:N", scale=None)),
-    ).properties(width=WIDTH, height=320)
+    base = inline(list(rows)).encode(x=x, y=y, y2="high:Q", color=colour)
+    names = inline(_band_names(rows, hue)).mark_text(fontSize=11, fontWeight=600, align="center")
+    return layered(
+        [
+            base.mark_area(opacity=0.9, stroke="white", strokeWidth=0.8),
+            base.mark_bar(opacity=0, width=12).encode(tooltip=tips),
+            names.encode(x=x, y=alt.Y("middle:Q"), text="text:N", color=alt.Color("ink:N", scale=None)),
+        ],
+        WIDTH,
+        320,
+    )
 
 
 def _band_names(rows: Sequence[dict[str, Any]], hue: dict[str, str]) -> list[dict[str, Any]]:
     """Write a band's name where it has most room, if it fits inside."""
     names = short_names(hue)
     labels = []
-    for model in hue:
+    for model, colour in hue.items():
         band = [row for row in rows if row["model"] == model]
         reach = _LETTER * len(names[model]) / 2 / WIDTH * (band[-1]["alpha"] - band[0]["alpha"])
         room, at, middle = max(_room(band, row["alpha"], reach) for row in band)
         if room >= _LEAST_ROOM:
-            ink = INK if hue[model] in _LIGHT else "white"
+            ink = INK if colour in _LIGHT else "white"
             labels.append({"alpha": at, "middle": middle, "text": names[model], "ink": ink})
     return labels
 
@@ -256,12 +262,10 @@ def _bars(rows: Sequence[dict[str, Any]], hue: dict[str, str]) -> "alt.LayerChar
     import altair as alt
 
     names = short_names(dict.fromkeys(row["model"] for row in rows))
-    data = alt.Data(values=[{**row, "name": names[row["model"]]} for row in rows])
+    named = [{**row, "name": names[row["model"]]} for row in rows]
     y = alt.Y("name:N", sort=[names[model] for model in hue], title=None, axis=alt.Axis(labelLimit=180, ticks=False))
     x = alt.X("share:Q", axis=alt.Axis(format=".0%"), title="Share of queries", scale=alt.Scale(zero=True))
     colour = alt.Color("model:N", scale=alt.Scale(domain=list(hue), range=list(hue.values())), legend=None)
-    base = alt.Chart(data).encode(x=x, y=y)
+    base = inline(named).encode(x=x, y=y)
     number = base.mark_text(align="left", dx=5, fontSize=11, color=MUTED).encode(text=alt.Text("share:Q", format=".1%"))
-    return alt.layer(base.mark_bar(height=14).encode(color=colour), number).properties(
-        width=WIDTH - 190, height=22 * len(rows)
-    )
+    return layered([base.mark_bar(height=14).encode(color=colour), number], WIDTH - 190, 22 * len(rows))

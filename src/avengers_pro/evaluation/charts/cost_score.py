@@ -1,6 +1,7 @@
 """Score against cost: what routing adds to the models it chooses from."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from avengers_pro.evaluation.charts.theme import (
     colours,
     counted,
     dash,
+    inline,
+    layered,
     legend,
     require_altair,
     short_names,
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     import altair as alt
 
 _MODEL = "#7f7f7f"
+_STEP = 5.0
+"""Pixels between the points by which a curve keeps names away."""
 _SHAPES = {"oracle": "diamond", "random": "cross"}
 
 
@@ -63,13 +68,12 @@ def frontier(evaluation: Evaluation) -> "alt.VConcatChart":
     for line in lines:
         layers += _curve(line, scales, hue.get(line.label, MUTED))
     layers += [*_marks(evaluation, scales), *_names(evaluation, lines, scales)]
-    import altair as alt
 
-    plot = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    plot = layered(layers, WIDTH, HEIGHT)
     unpriced = len(singles(evaluation)) - len(priced(singles(evaluation)))
     left_out = f" {counted(unpriced, 'model')} without known costs not shown." if unpriced else ""
     return titled(
-        stacked(plot, legend(_entries(evaluation, lines, hue))),
+        stacked(plot, legend(_entries(lines, hue))),
         "What routing adds: score against cost",
         evaluation,
         "Up and to the left is better. Each line is one method, from cost only (alpha 0) to quality only (alpha 1)."
@@ -99,9 +103,8 @@ def _rows(points: Sequence[Point], name: str) -> list[dict[str, Any]]:
 
 
 def _chart(rows: Sequence[dict[str, Any]], scales: CostScoreAxes) -> "alt.Chart":
-    import altair as alt
 
-    return alt.Chart(alt.Data(values=list(rows))).encode(x=scales.x(), y=scales.y())
+    return inline(list(rows)).encode(x=scales.x(), y=scales.y())
 
 
 def _hover(*, knob: bool) -> "list[alt.Tooltip]":
@@ -138,29 +141,29 @@ def _curve(line: Contestant, scales: CostScoreAxes, colour: str) -> "list[alt.Ch
 
 def _hull(evaluation: Evaluation, scales: CostScoreAxes) -> "list[alt.Chart]":
     """Draw what mixing two single models blindly would give."""
-    points = priced(singles(evaluation))
-    if not points:
-        return []
-    rows = [{"cost": cost, "score": score} for cost, score in _mixtures(points)]
+    mixtures = _mixtures(priced(singles(evaluation)), scales, 3)
+    rows = [{"cost": cost, "score": score} for cost, score in mixtures]
     return [_chart(rows, scales).mark_line(color=FAINT, strokeWidth=1.2)]
 
 
-def _mixtures(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """Return many points of the hull: on a log axis a straight mixture is a curve."""
+def _mixtures(points: Sequence[Point], scales: CostScoreAxes, step: int) -> list[tuple[float, float]]:
+    """Return the hull every few pixels: on a log axis a straight mixture is a curve."""
+    if not points:
+        return []
     hull = Frontier.of(
         np.array([cost_of(point) for point in points]), np.array([100 * point.score_micro for point in points])
     )
-    costs = np.concatenate([hull.costs, np.linspace(hull.costs[0], hull.costs[-1], 300)])
-    return [(cost, hull.score_at(cost)) for cost in np.unique(costs).tolist()]
+    across = [scales.value(float(x), 0.0)[0] for x in range(0, WIDTH + 1, step)]
+    costs = [cost for cost in across if hull.costs[0] < cost < hull.costs[-1]]
+    return [(cost, hull.score_at(cost)) for cost in sorted({*costs, *hull.costs.tolist()})]
 
 
 def _best_lines(evaluation: Evaluation, scales: CostScoreAxes) -> "list[alt.Chart]":
-    import altair as alt
 
     best = best_single(evaluation)
     if best is None or not priced([best]):
         return []
-    base = alt.Chart(alt.Data(values=_rows([best], "")))
+    base = inline(_rows([best], ""))
     return [
         base.mark_rule(color=INK, strokeWidth=0.6, opacity=0.55).encode(x=scales.x()),
         base.mark_rule(color=INK, strokeWidth=0.6, opacity=0.55).encode(y=scales.y()),
@@ -201,14 +204,26 @@ def _names(evaluation: Evaluation, lines: Sequence[Contestant], scales: CostScor
     return layers
 
 
-def _covered(evaluation: Evaluation, lines: Sequence[Contestant], scales: CostScoreAxes) -> list[tuple[float, float]]:
-    """Return the pixels along curves, hull and hairlines."""
-    pixels = [scales.pixel(point) for line in lines for point in undominated(priced(line.result.mean.curve))]
+def _covered(
+    evaluation: Evaluation, lines: Sequence[Contestant], scales: CostScoreAxes
+) -> list[tuple[float, float, float]]:
+    """Return pixels along curves, and along hull and hairlines, which matter less."""
+    pixels: list[tuple[float, float, float]] = []
+    for line in lines:
+        corners = [scales.pixel(point) for point in undominated(priced(line.result.mean.curve))]
+        for (left, top), (right, bottom) in pairwise(corners):
+            steps = 2 + int(max(abs(right - left), abs(bottom - top)) / _STEP)
+            between = zip(
+                np.linspace(left, right, steps).tolist(), np.linspace(top, bottom, steps).tolist(), strict=True
+            )
+            pixels += [(x, y, 1.0) for x, y in between]
     points, best = priced(singles(evaluation)), best_single(evaluation)
-    pixels += [scales.place(cost, score) for cost, score in (_mixtures(points) if points else [])]
+    step = int(_STEP)
+    pixels += [(*scales.place(*mixture), 0.3) for mixture in _mixtures(points, scales, step)]
     if best is not None and priced([best]):
         x, y = scales.pixel(best)
-        pixels += [(float(at), y) for at in range(0, WIDTH, 15)] + [(x, float(at)) for at in range(0, HEIGHT, 6)]
+        pixels += [(float(at), y, 0.1) for at in range(0, WIDTH, step)]
+        pixels += [(x, float(at), 0.1) for at in range(0, HEIGHT, step)]
     return pixels
 
 
@@ -235,7 +250,7 @@ def _spots(evaluation: Evaluation, scales: CostScoreAxes) -> list[Spot]:
     return spots
 
 
-def _entries(evaluation: Evaluation, lines: Sequence[Contestant], hue: dict[str, str]) -> list[Entry]:
+def _entries(lines: Sequence[Contestant], hue: dict[str, str]) -> list[Entry]:
     told = {
         "knn": "knn: plain nearest neighbours (reference)",
         "dataset-label": "dataset-label: is told the dataset (reference)",
@@ -258,6 +273,6 @@ def _entries(evaluation: Evaluation, lines: Sequence[Contestant], hue: dict[str,
         Entry("best single model, chosen on train", INK, shape="circle", filled=False, size=110),
         Entry("single model; point at it for its numbers", _MODEL, shape="circle", size=48),
         Entry("mixing two single models blindly", FAINT, width=1.2),
-        Entry("oracle: the best answer to each query, known only afterwards", INK, shape="diamond", size=80),
+        Entry("oracle: knows which answer will be best", INK, shape="diamond", size=80),
         Entry("random: any model with equal chance", INK, shape="cross", size=80),
     ]

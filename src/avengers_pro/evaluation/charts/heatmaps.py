@@ -13,11 +13,14 @@ from avengers_pro.evaluation.charts.theme import (
     Entry,
     counted,
     headed,
+    inline,
+    layered,
     legend,
     require_altair,
     short_names,
     shortened,
     stacked,
+    title_lines,
     titled,
 )
 from avengers_pro.evaluation.results import Evaluation, Point
@@ -111,7 +114,7 @@ def by_dataset(evaluation: Evaluation) -> "alt.VConcatChart":
             titleLimit=400,
         ),
     )
-    base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
+    base = inline(rows).encode(x=x, y=y)
     tips = [
         alt.Tooltip("dataset:N", title="Dataset"),
         alt.Tooltip("full:N", title="Method"),
@@ -121,7 +124,7 @@ def by_dataset(evaluation: Evaluation) -> "alt.VConcatChart":
     ink = alt.when(f"abs(datum.change) > {0.75 * most}").then(alt.value("white")).otherwise(alt.value(INK))
     number = base.mark_text(fontSize=11).encode(text=alt.Text("score:Q", format=".1f"), color=ink)
     cells = base.mark_rect(stroke="white", strokeWidth=1.5).encode(color=colour, tooltip=tips)
-    plot = alt.layer(cells, number).properties(width=WIDTH - 150, height=24 * len(order))
+    plot = layered([cells, number], WIDTH - 150, 24 * len(order))
     first = shortened(next(iter(evaluation.methods)), 50)
     return titled(
         stacked(plot),
@@ -138,7 +141,7 @@ def _dataset_rows(evaluation: Evaluation, columns: dict[str, Point], order: Sequ
     for name in order:
         for label, point in columns.items():
             score = point.by_dataset.get(name)
-            if score is None:
+            if score is None or not math.isfinite(score):
                 continue
             base = best.by_dataset.get(name) if best else None
             rows.append(
@@ -166,8 +169,12 @@ def _left_axis(limit: int) -> "alt.Axis":
     return alt.Axis(labelLimit=limit, ticks=False, labelPadding=6, grid=False)
 
 
-def profile(clusters: Sequence[ProfileRow]) -> "alt.VConcatChart":
+def profile(clusters: Sequence[ProfileRow], note: str = "") -> "alt.VConcatChart":
     """Draw each model's mean score in each cluster of a router; what was not observed is hatched, not 0.
+
+    Args:
+        clusters: Of a fitted router.
+        note: Shown in the title, for example "simulated data".
 
     Raises:
         MissingExtraError: If altair is not installed.
@@ -176,7 +183,7 @@ def profile(clusters: Sequence[ProfileRow]) -> "alt.VConcatChart":
     import altair as alt
 
     models = _by_mean(clusters)
-    names = short_names(models, 24)
+    names = short_names(models)
     width = min(46.0, (WIDTH - _LEFT_WIDTH + 40) / max(len(models), 1))
     ordered = sorted(clusters, key=lambda row: (-row.size, row.cluster))
     rows = [cell for row in ordered for cell in _cells(row, models)]
@@ -184,7 +191,7 @@ def profile(clusters: Sequence[ProfileRow]) -> "alt.VConcatChart":
         "name:N",
         sort=list(names.values()),
         title=None,
-        axis=_top_axis(labelAngle=-45, labelAlign="left", labelLimit=150),
+        axis=_top_axis(labelAngle=-45 if width >= _NUMBER_FITS else -60, labelAlign="left", labelLimit=190),
     )
     y = alt.Y("label:N", sort=None, title=None, axis=_left_axis(_LEFT_WIDTH))
     seen = [{**cell, "name": names[cell["model"]]} for cell in rows if cell["score"] is not None]
@@ -192,16 +199,16 @@ def profile(clusters: Sequence[ProfileRow]) -> "alt.VConcatChart":
     layers = _seen_layers(seen, x, y, numbers=width >= _NUMBER_FITS)
     if unseen:
         layers += _unseen_layers(unseen, x, y, min(width, 18.0))
-    plot = alt.layer(*layers).properties(width=width * len(models), height=18 * len(ordered))
+    plot = layered(layers, width * len(models), 18 * len(ordered))
     entries = [Entry("best model of the cluster", INK, shape="square", filled=False, size=110)]
     if unseen:
         entries.append(Entry("not observed", "#9a9a9a", shape=_HATCH, filled=False, size=110))
     return headed(
         stacked(plot, legend(entries, width=width * len(models))),
-        ["What the router learned: mean score of each model in each cluster, %"],
+        title_lines("What the router learned: mean score of each model in each cluster, %", note),
         [
-            f"{counted(len(ordered), 'cluster')}, the largest first; models by their mean over all queries. "
-            "Left: number, size and an example query of each cluster."
+            f"{counted(len(ordered), 'cluster')}, the largest first; models by their mean over all queries.",
+            "Left: number of the cluster, its size, an example query.",
         ],
     )
 
@@ -246,7 +253,7 @@ def _seen_layers(rows: list[dict[str, Any]], x: "alt.X", y: "alt.Y", *, numbers:
 
     scale = alt.Scale(domain=[0, 100], scheme="blues")
     colour = alt.Color("score:Q", scale=scale, legend=None)
-    base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
+    base = inline(rows).encode(x=x, y=y)
     layers: list[alt.Chart] = [
         base.mark_rect(stroke="white", strokeWidth=1).encode(color=colour, tooltip=_tips(seen=True)),
         base.mark_rect(filled=False, stroke=INK, strokeWidth=1.6).transform_filter("datum.best"),
@@ -258,9 +265,8 @@ def _seen_layers(rows: list[dict[str, Any]], x: "alt.X", y: "alt.Y", *, numbers:
 
 
 def _unseen_layers(rows: list[dict[str, Any]], x: "alt.X", y: "alt.Y", side: float) -> "list[alt.Chart]":
-    import altair as alt
 
-    base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
+    base = inline(rows).encode(x=x, y=y)
     return [
         base.mark_rect(color="#f0f0f0", stroke="white", strokeWidth=1).encode(tooltip=_tips(seen=False)),
         base.mark_point(shape=_HATCH, filled=False, color="#9a9a9a", strokeWidth=1, opacity=1, size=0.6 * side**2),

@@ -20,10 +20,8 @@ class Contestant:
 def contestants(evaluation: Evaluation) -> list[Contestant]:
     """Return the methods, then the references that have a curve."""
     found = [Contestant(label, result, reference=False) for label, result in evaluation.methods.items()]
-    for label in REFERENCES:
-        if label in evaluation.baselines:
-            found.append(Contestant(label, evaluation.baselines[label], reference=True))
-    return found
+    references = [label for label in REFERENCES if label in evaluation.baselines]
+    return found + [Contestant(label, evaluation.baselines[label], reference=True) for label in references]
 
 
 def found(evaluation: Evaluation, label: str) -> MethodResult | None:

@@ -66,7 +66,7 @@ def runtime() -> str:
     """Return the JavaScript of Vega, Vega-Lite and vegaEmbed, safe inside a script element."""
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle()
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

@@ -1,8 +1,9 @@
 """Scores of everything compared, for records without costs."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from avengers_pro.evaluation.charts.reading import best_single, found, singles
+from avengers_pro.evaluation.charts.reading import best_single, singles
 from avengers_pro.evaluation.charts.theme import (
     INK,
     MUTED,
@@ -10,6 +11,8 @@ from avengers_pro.evaluation.charts.theme import (
     Entry,
     colours,
     grown,
+    inline,
+    layered,
     legend,
     shortened,
     stacked,
@@ -33,7 +36,7 @@ def scores_alone(evaluation: Evaluation) -> "alt.VConcatChart":
     scale = alt.Scale(domain=domain, nice=False, zero=False)
     x, lower = (alt.X(f"{field}:Q", title="Mean score, %", scale=scale) for field in ("score", "low"))
     axis = alt.Axis(labelLimit=230, grid=True, ticks=False, title=None)
-    base = alt.Chart(alt.Data(values=rows)).encode(y=alt.Y("name:N", sort=order, axis=axis))
+    base = inline(rows).encode(y=alt.Y("name:N", sort=order, axis=axis))
     tips = [
         alt.Tooltip("full:N", title="What"),
         alt.Tooltip("score:Q", title="Score, %", format=".1f"),
@@ -47,9 +50,9 @@ def scores_alone(evaluation: Evaluation) -> "alt.VConcatChart":
     ]
     best = best_single(evaluation)
     if best is not None:
-        line = alt.Chart(alt.Data(values=[{"score": 100 * best.score_micro}]))
+        line = inline([{"score": 100 * best.score_micro}])
         layers.insert(0, line.mark_rule(color=INK, strokeWidth=0.6, opacity=0.55).encode(x=x))
-    plot = alt.layer(*layers).properties(width=WIDTH - 190, height=20 * len(rows))
+    plot = layered(layers, WIDTH - 190, 20 * len(rows))
     return titled(
         stacked(plot, legend(_entries(evaluation))),
         "Scores of methods, baselines and single models",
@@ -74,7 +77,7 @@ def _rows(evaluation: Evaluation) -> list[dict[str, Any]]:
             100 * point.score_micro
             for split in (static.splits if static else [])
             for point in split.curve
-            if point.model == single.model
+            if point.model == single.model and math.isfinite(point.score_micro)
         ]
         rows.append(_row(single.model or "", _MODEL, "#8c8c8c", 100 * single.score_micro, scores))
     return rows

@@ -101,9 +101,12 @@ def dash(label: str, *, reference: bool) -> list[int]:
 
 def titled(chart: "alt.VConcatChart", text: str, evaluation: Evaluation, *more: str) -> "alt.VConcatChart":
     """Head a figure with what it shows, where the numbers come from, and the note of the records."""
-    note = evaluation.records.note
-    lines = [text] + ([f"Note: {shortened(note, 95)}"] if note else [])
-    return headed(chart, lines, [basis(evaluation), *more])
+    return headed(chart, title_lines(text, evaluation.records.note), [basis(evaluation), *more])
+
+
+def title_lines(text: str, note: str) -> list[str]:
+    """Return a title, with the note as its second line if there is one."""
+    return [text, f"Note: {shortened(note, 95)}"] if note else [text]
 
 
 def headed(chart: "alt.VConcatChart", lines: Sequence[str], subtitle: Sequence[str]) -> "alt.VConcatChart":
@@ -111,7 +114,8 @@ def headed(chart: "alt.VConcatChart", lines: Sequence[str], subtitle: Sequence[s
     import altair as alt
 
     wrapped = [line for text in subtitle for line in textwrap.wrap(text, 125)]
-    return chart.properties(title=alt.Title(text=list(lines), subtitle=wrapped)).configure(**_CONFIG)
+    named: alt.VConcatChart = chart.properties(title=alt.Title(text=list(lines), subtitle=wrapped)).configure(**_CONFIG)
+    return named
 
 
 def basis(evaluation: Evaluation) -> str:
@@ -168,6 +172,20 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
+def inline(rows: Sequence[dict[str, Any]]) -> "alt.Chart":
+    """Start a chart of rows that travel inside the figure."""
+    import altair as alt
+
+    return alt.Chart(alt.InlineData(values=list(rows)))
+
+
+def layered(layers: "Sequence[alt.Chart]", width: float, height: float) -> "alt.LayerChart":
+    """Draw layers over each other, the first at the back."""
+    import altair as alt
+
+    return alt.LayerChart(layer=list(layers), width=width, height=height)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A line of the legend: how a thing is drawn, and what it is."""
@@ -190,10 +208,8 @@ def legend(entries: Sequence[Entry], columns: int = 2, width: float = WIDTH) -> 
     layers: list[alt.Chart] = []
     for position, entry in enumerate(entries):
         x, y = (position // lines) * step, (position % lines) * 17 + 9
-        data = alt.Data(
-            values=[{"x": x, "end": x + 26, "middle": x + 13, "text_x": x + 34, "y": y, "text": entry.text}]
-        )
-        base = alt.Chart(data).encode(y=alt.Y("y:Q", scale=None, axis=None))
+        row = {"x": x, "end": x + 26, "middle": x + 13, "text_x": x + 34, "y": y, "text": entry.text}
+        base = inline([row]).encode(y=alt.Y("y:Q", scale=None, axis=None))
         at = alt.X("middle:Q", scale=None, axis=None)
         if entry.shape:
             mark = base.mark_point(
@@ -205,11 +221,11 @@ def legend(entries: Sequence[Entry], columns: int = 2, width: float = WIDTH) -> 
             layers.append(rule.encode(x=alt.X("x:Q", scale=None, axis=None), x2="end:Q"))
         text = base.mark_text(align="left", baseline="middle", fontSize=11, color="#444444", limit=step - 42)
         layers.append(text.encode(x=alt.X("text_x:Q", scale=None, axis=None), text="text:N"))
-    return alt.layer(*layers).properties(width=width, height=lines * 17)
+    return layered(layers, width, lines * 17)
 
 
 def stacked(*parts: "alt.Chart | alt.LayerChart | alt.FacetChart", spacing: int = 14) -> "alt.VConcatChart":
     """Put plots and legend below each other, aligned at their left axes."""
     import altair as alt
 
-    return alt.vconcat(*parts, spacing=spacing).resolve_scale(color="independent")
+    return alt.VConcatChart(vconcat=list(parts), spacing=spacing)
