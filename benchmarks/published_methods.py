@@ -24,9 +24,9 @@ SOURCES = {
 }
 
 LIMITS = """`area`, PerfGain and CostSave@100 are curve metrics (best point picked on test, micro); `quality` and
-`equal` are operating points chosen inside train, as changes against the best single model. Part of the headroom of llmrouter_fusion
-is an artefact of answer formats (two models score near zero on MMLU); its costs are list prices times estimated tokens.
-`avengers` ignores cost."""
+`equal` are operating points chosen inside train, as changes against the best single model. Part of the headroom
+of llmrouter_fusion is an artefact of answer formats (two models score near zero on MMLU); its costs are list prices
+times estimated tokens. `avengers` ignores cost."""
 
 
 def table(result: Evaluation) -> list[str]:

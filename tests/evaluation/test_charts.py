@@ -126,7 +126,7 @@ def test_without_costs_the_frontier_is_a_dot_plot_of_scores(without_costs: Evalu
 def test_models_with_gaps_are_left_out_of_the_frontier_and_counted(few: Records, tmp_path: Path) -> None:
     result = judged(few, replace(PROTOCOL, gaps="mask"))
     chart = drawn.frontier(result)
-    assert "1 model without known costs not shown" in texts(chart)
+    assert "Not shown: 1 model with gaps in the records." in texts(chart)
     drawn.save_chart(chart, tmp_path / "figure.svg")
     drawn.save_chart(drawn.by_dataset(result), tmp_path / "datasets.svg")
 
@@ -226,6 +226,11 @@ def test_json_in_a_script_cannot_end_it() -> None:
 
 def test_names_lose_their_provider_where_that_is_unambiguous() -> None:
     assert short_names(["a/x", "b/x", "c/y", "z"]) == {"a/x": "a/x", "b/x": "b/x", "c/y": "y", "z": "z"}
+
+
+def test_names_that_are_cut_to_the_same_stay_apart() -> None:
+    long = ["x" * 40 + end for end in "abc"]
+    assert list(short_names(long, 12).values()) == ["x" * 11 + "…", "x" * 7 + "… (2)", "x" * 7 + "… (3)"]
 
 
 def test_labels_do_not_overlap_and_needed_ones_are_always_written() -> None:

@@ -176,6 +176,8 @@ def test_gaps_can_be_masked():
     masked = evaluate(gappy, protocol=Protocol(seeds=(42,), alphas=(0.0, 1.0), gaps="mask"), vectors=vectors)
     assert "lab/model-1" in masked.records.models
     assert masked.splits[0].best_single != "lab/model-1"
+    assert "lab/model-1" not in {point.model for point in masked.baselines["static"].mean.curve}
+    assert Evaluation.from_json(masked.to_json()) == masked
     assert all(np.isfinite(point.score_micro) for point in masked.methods["avengers-pro-paper"].mean.curve)
 
 

@@ -63,6 +63,7 @@ class Judge:
         """Prepare for splits of these records."""
         self._records, self._contestants = records, contestants
         self._alphas, self._min_score = alphas, min_score
+        self._complete = records.complete_models()
         self._splits: list[SplitInfo] = []
         self._singles: list[Replay] = []
         self._best: list[int] = []
@@ -127,7 +128,7 @@ class Judge:
         everything = [self._singles[split], *(runs[split].replay for runs in self._runs.values())]
         costs = np.concatenate([seen.costs.mean(axis=1) for seen in everything])
         scores = np.concatenate([seen.scores.mean(axis=1) for seen in everything])
-        known = np.isfinite(costs)
+        known = np.isfinite(costs) & np.isfinite(scores)
         low, high = (float(costs[known].min()), float(costs[known].max())) if known.any() else (np.nan, np.nan)
         return Yardstick(
             self._best[split], self._weak[split], self._singles[split], (low, high), costs[known], scores[known]
@@ -155,13 +156,18 @@ class Judge:
         splits = [
             SplitResult(
                 seed=info.seed,
-                curve=singles.points(list(self._records.models)),
+                curve=singles.points(self._complete),
                 metrics=curve_metrics(singles, yardstick),
                 operating_points={},
             )
-            for info, singles, yardstick in zip(self._splits, self._singles, yardsticks, strict=True)
+            for info, singles, yardstick in zip(self._splits, self._whole_singles(), yardsticks, strict=True)
         ]
         return MethodResult(params={}, splits=splits, mean=mean_of(splits))
+
+    def _whole_singles(self) -> list[Replay]:
+        """Return, for each split, the single models that were observed on every query."""
+        lines = [self._records.models.index(name) for name in self._complete]
+        return [Replay(singles.part, singles.alphas[lines], singles.chosen[lines]) for singles in self._singles]
 
     def _paired(self, methods: list[str]) -> list[Paired]:
         weights = draw_weights(self._records)
@@ -175,7 +181,7 @@ class Judge:
                 label: values_of(area_statistic([run.replay for run in self._runs[label]], best_costs), parts)
                 for label in dict.fromkeys([*methods, "knn", "dataset-label"])
             }
-            areas[STATIC] = values_of(area_statistic(self._singles, best_costs), parts)
+            areas[STATIC] = values_of(area_statistic(self._whole_singles(), best_costs), parts)
             labels = list(areas)
             paired += [
                 compare(a, b, "area", areas[a], areas[b])

@@ -162,15 +162,14 @@ def shares_by_alpha(evaluation: Evaluation, method: str | None = None) -> "alt.V
         raise EvaluationError(f"the evaluation has no method named {label!r}; it has {known}")
     bands = _bands(result.mean.curve)
     hue = _band_colours(list(bands))
-    knob = result.mean.curve[0].alpha is not None
+    many = len(result.mean.curve) > 1
     rows = _share_rows(result.mean.curve, bands)
-    plot = _areas(rows, hue) if len(result.mean.curve) > 1 else _bars(rows, hue)
     names = short_names(bands)
     entries = [Entry(names[name], colour, shape="square", size=110) for name, colour in hue.items()]
-    where = "by alpha" if knob and len(result.mean.curve) > 1 else "on test"
+    where = "by alpha" if many else "on test"
     pooled = f" Models that never get {_LEAST_SHARE:.0%} of the queries are pooled." if OTHERS in bands else ""
     return titled(
-        stacked(plot, legend(entries, columns=3)),
+        stacked(_areas(rows, hue), legend(entries, columns=3)) if many else stacked(_bars(rows, hue)),
         f"Which models {shortened(label, 50)} chooses, {where}",
         evaluation,
         f"Share of test queries sent to each model.{pooled}",

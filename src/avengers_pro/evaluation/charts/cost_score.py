@@ -70,8 +70,8 @@ def frontier(evaluation: Evaluation) -> "alt.VConcatChart":
     layers += [*_marks(evaluation, scales), *_names(evaluation, lines, scales)]
 
     plot = layered(layers, WIDTH, HEIGHT)
-    unpriced = len(singles(evaluation)) - len(priced(singles(evaluation)))
-    left_out = f" {counted(unpriced, 'model')} without known costs not shown." if unpriced else ""
+    gaps = len(evaluation.records.models) - len(priced(singles(evaluation)))
+    left_out = f" Not shown: {counted(gaps, 'model')} with gaps in the records." if gaps else ""
     return titled(
         stacked(plot, legend(_entries(lines, hue))),
         "What routing adds: score against cost",
@@ -125,18 +125,15 @@ def _curve(line: Contestant, scales: CostScoreAxes, colour: str) -> "list[alt.Ch
     path = _chart(rows, scales).mark_line(
         color=colour, strokeWidth=width, strokeDash=dash(line.label, reference=line.reference), clip=True
     )
-    dots = _chart(_rows(points, line.label), scales).mark_point(filled=True, color=colour)
-    alone = len(points) == 1
-    drawn = dots.mark_point(
-        filled=True,
-        color=colour,
-        size=70 if alone else 22,
-        opacity=1 if alone else 0.25,
-        shape="square" if alone else "circle",
-    ).encode(tooltip=_hover(knob=True))
-    if line.reference:
-        drawn = drawn.mark_point(filled=True, color=colour, size=22, opacity=0.06)
-    return [drawn] if alone else [drawn, path]
+    dots = _chart(_rows(points, line.label), scales).encode(tooltip=_hover(knob=True))
+    if len(points) == 1:
+        return [dots.mark_point(filled=True, color=colour, size=90, opacity=1, shape=_lone_shape(line))]
+    faint = 0.06 if line.reference else 0.25
+    return [dots.mark_point(filled=True, color=colour, size=22, opacity=faint), path]
+
+
+def _lone_shape(line: Contestant) -> str:
+    return "triangle-up" if line.reference and line.label == "dataset-label" else "square"
 
 
 def _hull(evaluation: Evaluation, scales: CostScoreAxes) -> "list[alt.Chart]":
@@ -263,7 +260,7 @@ def _entries(lines: Sequence[Contestant], hue: dict[str, str]) -> list[Entry]:
                 told.get(line.label, line.label) if line.reference else line.label,
                 hue.get(line.label, MUTED),
                 dash=tuple(dash(line.label, reference=line.reference)),
-                shape="square" if alone else "",
+                shape=_lone_shape(line) if alone else "",
                 width=1.3 if line.reference else 2.4,
             )
         )

@@ -12,6 +12,7 @@ from avengers_pro.evaluation.charts.theme import (
     WIDTH,
     Entry,
     counted,
+    distinct,
     headed,
     inline,
     layered,
@@ -116,7 +117,7 @@ def by_dataset(evaluation: Evaluation) -> "alt.VConcatChart":
     )
     base = inline(rows).encode(x=x, y=y)
     tips = [
-        alt.Tooltip("dataset:N", title="Dataset"),
+        alt.Tooltip("whole:N", title="Dataset"),
         alt.Tooltip("full:N", title="Method"),
         alt.Tooltip("score:Q", title="Score, %", format=".1f"),
         alt.Tooltip("change:Q", title="Against the best single", format="+.1f"),
@@ -138,6 +139,9 @@ def by_dataset(evaluation: Evaluation) -> "alt.VConcatChart":
 def _dataset_rows(evaluation: Evaluation, columns: dict[str, Point], order: Sequence[str]) -> list[dict[str, Any]]:
     best, sizes = columns.get(BEST), evaluation.records.datasets
     rows = []
+    labels = dict(
+        zip(order, distinct([f"{shortened(name, 30)}  ({sizes.get(name, 0):,})" for name in order], 40), strict=True)
+    )
     for name in order:
         for label, point in columns.items():
             score = point.by_dataset.get(name)
@@ -146,8 +150,9 @@ def _dataset_rows(evaluation: Evaluation, columns: dict[str, Point], order: Sequ
             base = best.by_dataset.get(name) if best else None
             rows.append(
                 {
-                    "dataset": f"{shortened(name, 34)}  ({sizes.get(name, 0):,})",
+                    "dataset": labels[name],
                     "column": "\n".join(textwrap.wrap(label, 15)),
+                    "whole": name,
                     "full": label,
                     "score": 100 * score,
                     "change": None if base is None else 100 * (score - base),

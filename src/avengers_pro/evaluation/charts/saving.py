@@ -1,6 +1,7 @@
 """Figures as files, and as parts of a page; nothing is fetched from anywhere."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ def script_json(value: Any) -> str:
     return text
 
 
+@cache
 def runtime() -> str:
     """Return the JavaScript of Vega, Vega-Lite and vegaEmbed, safe inside a script element."""
     import vl_convert

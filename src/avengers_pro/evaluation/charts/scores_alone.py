@@ -10,6 +10,7 @@ from avengers_pro.evaluation.charts.theme import (
     WIDTH,
     Entry,
     colours,
+    distinct,
     grown,
     inline,
     layered,
@@ -23,6 +24,7 @@ from avengers_pro.evaluation.results import Evaluation
 if TYPE_CHECKING:
     import altair as alt
 
+_WIDTH = WIDTH - 190
 _METHOD, _BASELINE, _MODEL = "method", "baseline", "single model"
 
 
@@ -31,6 +33,8 @@ def scores_alone(evaluation: Evaluation) -> "alt.VConcatChart":
     import altair as alt
 
     rows = sorted(_rows(evaluation), key=lambda row: -row["score"])
+    names = distinct([row["name"] for row in rows], 44)
+    rows = [{**row, "name": name} for row, name in zip(rows, names, strict=True)]
     order = [row["name"] for row in rows]
     domain = grown([row[key] for row in rows for key in ("low", "high")])
     scale = alt.Scale(domain=domain, nice=False, zero=False)
@@ -52,9 +56,9 @@ def scores_alone(evaluation: Evaluation) -> "alt.VConcatChart":
     if best is not None:
         line = inline([{"score": 100 * best.score_micro}])
         layers.insert(0, line.mark_rule(color=INK, strokeWidth=0.6, opacity=0.55).encode(x=x))
-    plot = layered(layers, WIDTH - 190, 20 * len(rows))
+    plot = layered(layers, _WIDTH, 20 * len(rows))
     return titled(
-        stacked(plot, legend(_entries(evaluation))),
+        stacked(plot, legend(_entries(evaluation), width=_WIDTH)),
         "Scores of methods, baselines and single models",
         evaluation,
         "These records have no costs, so only scores can be compared. Bar: lowest to highest split.",
@@ -85,7 +89,7 @@ def _rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def _row(name: str, kind: str, colour: str, score: float, splits: list[float]) -> dict[str, Any]:
     return {
-        "name": shortened(name, 38) + ("" if kind == _MODEL else f"  ({kind})"),
+        "name": name if kind == _MODEL else f"{shortened(name, 30)}  ({kind})",
         "full": name,
         "colour": colour,
         "score": score,
@@ -100,5 +104,5 @@ def _entries(evaluation: Evaluation) -> list[Entry]:
         *(Entry(shortened(label, 40), colour, shape="circle", size=65) for label, colour in hue.items()),
         Entry("baseline", INK, shape="circle", size=65),
         Entry("single model", "#8c8c8c", shape="circle", size=65),
-        Entry("score of the best single model, chosen on train", MUTED, width=0.8),
+        Entry("best single model, on train", MUTED, width=0.8),
     ]

@@ -143,10 +143,20 @@ def short_names(models: Iterable[str], length: int = 30) -> dict[str, str]:
     """Drop the provider in ``provider/name`` where the rest is still unique."""
     models = list(models)
     tails = [model.rsplit("/", 1)[-1] or model for model in models]
-    return {
-        model: shortened(tail if tails.count(tail) == 1 else model, length)
-        for model, tail in zip(models, tails, strict=True)
-    }
+    chosen = [tail if tails.count(tail) == 1 else model for model, tail in zip(models, tails, strict=True)]
+    return dict(zip(models, distinct(chosen, length), strict=True))
+
+
+def distinct(names: Sequence[str], length: int) -> list[str]:
+    """Shorten names; those that would become the same are numbered."""
+    short: list[str] = []
+    for name in names:
+        cut, number = shortened(name, length), 1
+        while cut in short:
+            number += 1
+            cut = f"{shortened(name, length - 4)} ({number})"
+        short.append(cut)
+    return short
 
 
 def grown(values: Sequence[float], share: float = 0.05) -> list[float]:
