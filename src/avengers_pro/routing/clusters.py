@@ -14,6 +14,9 @@ RESTARTS = 5
 POINTS_PER_CENTROID = 256
 """More rows than this for each centroid are sampled: the standard of faiss."""
 
+_WORTH_THREADS = 2e9
+"""Multiply-adds of one iteration from which threads pay: below, waiting for each other costs them more."""
+
 Labels = NDArray[np.intp]
 
 _ROW = np.arange(1)[:, None]
@@ -99,5 +102,11 @@ def _kmeans(vectors: Vectors, k: int, seed: int) -> Vectors:
         min_points_per_centroid=1,
         max_points_per_centroid=POINTS_PER_CENTROID,
     )
-    kmeans.train(np.ascontiguousarray(vectors, dtype=np.float32))
+    threads = faiss.omp_get_max_threads()
+    if min(len(vectors), POINTS_PER_CENTROID * k) * k * vectors.shape[1] < _WORTH_THREADS:
+        faiss.omp_set_num_threads(1)
+    try:
+        kmeans.train(np.ascontiguousarray(vectors, dtype=np.float32))
+    finally:
+        faiss.omp_set_num_threads(threads)
     return np.asarray(kmeans.centroids, dtype=np.float32)

@@ -71,13 +71,13 @@ def frontier(evaluation: Evaluation) -> "alt.VConcatChart":
 
     plot = layered(layers, WIDTH, HEIGHT)
     gaps = len(evaluation.records.models) - len(priced(singles(evaluation)))
-    left_out = f" Not shown: {counted(gaps, 'model')} with gaps in the records." if gaps else ""
+    left_out = [f"Not shown: {counted(gaps, 'model')} with gaps in the records."] if gaps else []
     return titled(
         stacked(plot, legend(_entries(lines, hue))),
         "What routing adds: score against cost",
         evaluation,
-        "Up and to the left is better. Each line is one method, from cost only (alpha 0) to quality only (alpha 1)."
-        + left_out,
+        "Up and to the left is better. Each line is one method, from cost only (alpha 0) to quality only (alpha 1).",
+        *left_out,
     )
 
 
