@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from avengers_pro.cli.console import dollars, progress_bar
+from avengers_pro.cli.console import progress_bar
 from avengers_pro.cli.evaluate import print_evaluation, write_pictures
 from avengers_pro.cli.options import RECORDS_PATH
 from avengers_pro.errors import MissingExtraError
@@ -72,10 +72,7 @@ def command(output: Path, seeds: int) -> None:
     click.echo("\n4. Five queries, routed at alpha 0.5\n")
     for text in QUERIES:
         decision = router.route(text, Policy(alpha=0.5))
-        best = decision.chosen
-        cost = dollars(best.expected_cost if best else None)
-        score = f"{best.expected_score:.2f}" if best else "-"
-        click.echo(f"   {text[:76]}\n     -> {decision.model}  (expected score {score}, expected cost {cost})")
+        click.echo(f"   {text}\n     -> {decision.model}: {decision.reason}")
     _finish(output, result)
 
 

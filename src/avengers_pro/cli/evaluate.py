@@ -215,7 +215,8 @@ def print_evaluation(result: "Evaluation", alpha: float | None = None) -> None:
     if about.duplicates:
         click.echo(f"{about.duplicates} repeated query texts dropped before splitting")
     if about.left_out:
-        click.echo(f"{len(about.left_out)} models left out (not observed on every query; --gaps mask keeps them)")
+        shown = ", ".join(list(about.left_out)[:5]) + (", ..." if len(about.left_out) > 5 else "")  # noqa: PLR2004
+        click.echo(f"left out, not observed on every query (--gaps mask keeps them): {len(about.left_out)}: {shown}")
     click.echo()
     everyone = {**result.methods, **result.baselines}
     print_table(
@@ -251,6 +252,7 @@ def _operating_rows(label: str, found: "MethodResult") -> list[list[str]]:
             percent(point.cost_change, signed=True),
         ]
         for goal, point in found.mean.operating_points.items()
+        if goal == "quality" or point.alpha is not None
     ]
 
 

@@ -172,7 +172,7 @@ def _table(table: Table) -> str:
     caption = escape(table.caption)
     return (
         f'<div class="table" role="region" aria-label="{caption}" tabindex="0">\n<table>\n'
-        f"<caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody>\n"
+        f"<caption><span>{caption}</span></caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody>\n"
         "</table>\n</div>\n"
     )
 
