@@ -12,6 +12,7 @@ from avengers_pro.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from avengers_pro.evaluation import Evaluation
+    from avengers_pro.routing import Router
 
 NOTE = "simulated data"
 QUERIES = (
@@ -73,17 +74,17 @@ def command(output: Path, seeds: int) -> None:
     for text in QUERIES:
         decision = router.route(text, Policy(alpha=0.5))
         click.echo(f"   {text}\n     -> {decision.model}: {decision.reason}")
-    _finish(output, result)
+    _finish(output, result, router)
 
 
-def _finish(output: Path, result: "Evaluation") -> None:
+def _finish(output: Path, result: "Evaluation", router: "Router") -> None:
     from avengers_pro.demo import sample_path
 
     (output / "results.json").write_bytes(result.to_json())
     click.echo("\n5. Written")
     click.echo(f"   {output / 'results.json'}")
     try:
-        write_pictures(result, output / "report.html", output / "frontier.svg")
+        write_pictures(result, output / "report.html", output / "frontier.svg", router)
     except MissingExtraError as error:
         click.echo(f"   no report and no figure: {error}")
     else:

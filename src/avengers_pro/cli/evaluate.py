@@ -21,7 +21,9 @@ from avengers_pro.cli.options import (
 
 if TYPE_CHECKING:
     from avengers_pro.evaluation import Evaluation
+    from avengers_pro.evaluation.charts import ProfileRow
     from avengers_pro.evaluation.results import MethodResult, Point
+    from avengers_pro.routing import Router
 
 
 def read_alphas(text: str) -> tuple[float, ...]:
@@ -118,7 +120,8 @@ def command(
       avengers-pro evaluate --input records.jsonl --performance_weight 0.7 --cost_sensitivity 0.3
     """  # noqa: D301
     from avengers_pro.evaluation import evaluate
-    from avengers_pro.routing import DEFAULT_METHOD, ROUTERS
+    from avengers_pro.routing import DEFAULT_METHOD, ROUTERS, Router, build_method
+    from avengers_pro.routing.methods import settable
 
     paths = (*records, *([input_path] if input_path else []))
     if not paths:
@@ -145,9 +148,13 @@ def command(
         )
     if output is not None:
         output.write_bytes(result.to_json())
-    write_pictures(result, report, figure)
-    if export_cluster is not None:
-        _export(table, chosen[0], params, loaded, choice.spec, vectors, export_cluster)
+    router = None
+    if export_cluster is not None or report is not None:
+        built = build_method(chosen[0], settable(chosen[0], params))
+        router = Router.fit(table, loaded, built, vectors=vectors, embedder_spec=choice.spec or "static")
+    write_pictures(result, report, figure, router)
+    if export_cluster is not None and router is not None:
+        router.save(export_cluster)
     if as_json:
         click.echo(result.to_json(), nl=False)
     else:
@@ -175,18 +182,10 @@ def _protocol(settings: dict[str, Any], knob: float | None) -> Any:
     )
 
 
-def _export(
-    table: Any, method: str, params: dict[str, Any], embedder: Any, spec: str | None, vectors: Any, folder: Path
+def write_pictures(
+    result: "Evaluation", report: Path | None, figure: Path | None, router: "Router | None" = None
 ) -> None:
-    from avengers_pro.routing import Router, build_method
-    from avengers_pro.routing.methods import settable
-
-    built = build_method(method, settable(method, params))
-    Router.fit(table, embedder, built, vectors=vectors, embedder_spec=spec or "static").save(folder)
-
-
-def write_pictures(result: "Evaluation", report: Path | None, figure: Path | None) -> None:
-    """Write the report and the frontier figure where asked."""
+    """Write the report and the frontier figure where asked; a router adds what its clusters say of each model."""
     if figure is not None:
         from avengers_pro.evaluation.charts import frontier, save_chart
 
@@ -199,9 +198,31 @@ def write_pictures(result: "Evaluation", report: Path | None, figure: Path | Non
         beside = figure.name if figure is not None else None
         report.write_text(markdown_report(result, beside), encoding="utf-8")
     elif report.suffix in {".html", ".htm"}:
-        report.write_text(html_report(result), encoding="utf-8")
+        report.write_text(html_report(result, profile_rows(router) if router else ()), encoding="utf-8")
     else:
         raise click.BadParameter(f"{report} must end in .html or .md", param_hint="--report")
+
+
+def profile_rows(router: "Router") -> "list[ProfileRow]":
+    """Return what each cluster of a router says of each model; none for methods without clusters."""
+    from avengers_pro.evaluation.charts import ProfileRow
+
+    arrays = router.fitted.arrays()
+    if router.fitted.centers is None:
+        return []
+    counts, sums = arrays["score_counts"], arrays["score_sums"]
+    return [
+        ProfileRow(
+            cluster,
+            int(counts[cluster].max()),
+            router.examples[cluster][0] if router.examples and router.examples[cluster] else "",
+            {
+                model: float(sums[cluster, column] / seen) if (seen := counts[cluster, column]) else float("nan")
+                for column, model in enumerate(router.models)
+            },
+        )
+        for cluster in range(len(router.fitted.centers))
+    ]
 
 
 def print_evaluation(result: "Evaluation", alpha: float | None = None) -> None:
