@@ -101,7 +101,9 @@ def test_test_labels_cannot_leak(sample, sample_vectors):
     shuffled = Records.from_arrays(pool.queries, pool.models, scores, costs, datasets=pool.datasets, ids=pool.ids)
     protocol = Protocol(seeds=(42,), alphas=(0.0, 0.5, 1.0))
     one, two = (
-        evaluate(table, protocol=protocol, vectors=sample_vectors).methods["avengers-pro-paper"].splits[0]
+        evaluate(table, ["avengers-pro-paper"], protocol=protocol, vectors=sample_vectors)
+        .methods["avengers-pro-paper"]
+        .splits[0]
         for table in (pool, shuffled)
     )
     assert [point.shares for point in one.curve] == [point.shares for point in two.curve]
@@ -119,8 +121,8 @@ def test_duplicates_are_dropped_before_splitting():
         np.vstack([records.costs] * 2),
         datasets=records.datasets * 2,
     )
-    one = evaluate(records, protocol=FAST, vectors=vectors)
-    two = evaluate(doubled, protocol=FAST, vectors=np.vstack([vectors] * 2))
+    one = evaluate(records, ["avengers-pro-paper"], protocol=FAST, vectors=vectors)
+    two = evaluate(doubled, ["avengers-pro-paper"], protocol=FAST, vectors=np.vstack([vectors] * 2))
     assert two.records.duplicates == 200
     assert two.methods["avengers-pro-paper"].mean == one.methods["avengers-pro-paper"].mean
 
@@ -132,7 +134,7 @@ def test_shuffled_outcomes_give_no_verdict_of_beating():
     skills = np.array([0.9, 0.5, 0.3])
     scores = (rng.random((600, 3)) < skills).astype(float)
     noise = Records.from_arrays(records.queries, records.models, scores, records.costs)
-    verdict = evaluate(noise, protocol=Protocol(seeds=(42, 999, 2024)), vectors=vectors).verdict
+    verdict = evaluate(noise, ["avengers-pro-paper"], protocol=Protocol(seeds=(42, 999, 2024)), vectors=vectors).verdict
     assert verdict.outcome == "does not beat"
     assert "routing does not pay here" in verdict.text
     assert verdict.reference == "lab/model-0"
@@ -146,7 +148,9 @@ def test_real_structure_gives_a_verdict_of_beating():
     scores = np.stack([group == 0, group == 1], axis=1).astype(float)
     records = Records.from_arrays([f"q{i}" for i in range(n)], ["x", "y"], scores, np.full((n, 2), 0.01))
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    found = evaluate(records, protocol=FAST, vectors=unit, params={"clusters": 4, "top_clusters": 1})
+    found = evaluate(
+        records, ["avengers-pro-paper"], protocol=FAST, vectors=unit, params={"clusters": 4, "top_clusters": 1}
+    )
     assert found.verdict.outcome == "beats"
     assert found.verdict.text.startswith("avengers-pro-paper beats the best single model")
     assert found.methods["avengers-pro-paper"].mean.curve[-1].score_micro == 1.0
@@ -171,9 +175,11 @@ def test_gaps_can_be_masked():
     scores[::3, 1] = np.nan
     costs[::3, 1] = np.nan
     gappy = Records.from_arrays(records.queries, records.models, scores, costs, datasets=records.datasets)
-    left_out = evaluate(gappy, protocol=FAST, vectors=vectors)
+    left_out = evaluate(gappy, ["avengers-pro-paper"], protocol=FAST, vectors=vectors)
     assert left_out.records.models == ["lab/model-0", "lab/model-2", "lab/model-3"]
-    masked = evaluate(gappy, protocol=Protocol(seeds=(42,), alphas=(0.0, 1.0), gaps="mask"), vectors=vectors)
+    masked = evaluate(
+        gappy, ["avengers-pro-paper"], protocol=Protocol(seeds=(42,), alphas=(0.0, 1.0), gaps="mask"), vectors=vectors
+    )
     assert "lab/model-1" in masked.records.models
     assert masked.splits[0].best_single != "lab/model-1"
     assert "lab/model-1" not in {point.model for point in masked.baselines["static"].mean.curve}
@@ -186,6 +192,7 @@ def test_soft_exclusion_trains_but_is_not_tested():
     hard, soft = (
         evaluate(
             records,
+            ["avengers-pro-paper"],
             protocol=Protocol(seeds=(42,), alphas=(1.0,), excluded_datasets=("group-1",), exclusion=mode),
             vectors=vectors,
         )
@@ -199,7 +206,12 @@ def test_soft_exclusion_trains_but_is_not_tested():
 
 def test_min_score_really_excludes_and_says_how_many_went_unanswered():
     records, vectors = synthetic(n=300)
-    found = evaluate(records, protocol=Protocol(seeds=(42,), alphas=(0.0, 1.0), min_score=0.99), vectors=vectors)
+    found = evaluate(
+        records,
+        ["avengers-pro-paper"],
+        protocol=Protocol(seeds=(42,), alphas=(0.0, 1.0), min_score=0.99),
+        vectors=vectors,
+    )
     assert found.methods["avengers-pro-paper"].mean.curve[0].unanswered > 0.3
     assert found.baselines["best-single"].mean.curve[0].unanswered == 0
 
@@ -241,14 +253,16 @@ def test_too_little_to_compare_is_an_error():
         evaluate(records.select_models([records.models[0]]), protocol=FAST, vectors=vectors)
     everything = Protocol(seeds=(42,), excluded_datasets=records.dataset_names, exclusion="soft")
     with pytest.raises(EvaluationError, match="nothing to test on"):
-        evaluate(records, protocol=everything, vectors=vectors)
+        evaluate(records, ["avengers-pro-paper"], protocol=everything, vectors=vectors)
 
 
 def test_progress_and_excluded_models():
     records, vectors = synthetic(n=120)
     seen = []
     protocol = Protocol(seeds=(42,), alphas=(1.0,), excluded_models=("lab/model-3",))
-    found = evaluate(records, protocol=protocol, vectors=vectors, progress=lambda *step: seen.append(step))
+    found = evaluate(
+        records, ["avengers-pro-paper"], protocol=protocol, vectors=vectors, progress=lambda *step: seen.append(step)
+    )
     assert found.records.models == ["lab/model-0", "lab/model-1", "lab/model-2"]
     assert ("seed 42: avengers-pro-paper", 0, 1) in seen
 

@@ -16,13 +16,13 @@ from simulated import synthetic
 @pytest.fixture
 def folder(tmp_path):
     records, vectors = synthetic()
-    Router.fit(records, vectors=vectors, clusters=5).save(tmp_path / "router")
+    Router.fit(records, method="avengers-pro-paper", vectors=vectors, clusters=5).save(tmp_path / "router")
     return tmp_path / "router"
 
 
 def test_equal_fits_give_equal_bytes(folder, tmp_path):
     records, vectors = synthetic()
-    Router.fit(records, vectors=vectors, clusters=5).save(tmp_path / "again")
+    Router.fit(records, method="avengers-pro-paper", vectors=vectors, clusters=5).save(tmp_path / "again")
     for name in (HEADER, ARRAYS):
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     assert sorted(path.name for path in folder.iterdir()) == [HEADER, ARRAYS]
@@ -52,7 +52,7 @@ def test_a_missing_file_is_named(folder, name):
 def test_any_changed_byte_is_found(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("flip") / "router"
     records, vectors = synthetic(n=30)
-    Router.fit(records, vectors=vectors, clusters=3).save(folder)
+    Router.fit(records, method="avengers-pro-paper", vectors=vectors, clusters=3).save(folder)
     path = folder / data.draw(st.sampled_from([HEADER, ARRAYS]))
     content = bytearray(path.read_bytes())
     position = data.draw(st.integers(0, len(content) - 1))
@@ -73,7 +73,7 @@ def same_header(content: bytearray, folder) -> bool:
         return False
     fresh = folder.parent / "fresh"
     records, vectors = synthetic(n=30)
-    Router.fit(records, vectors=vectors, clusters=3).save(fresh)
+    Router.fit(records, method="avengers-pro-paper", vectors=vectors, clusters=3).save(fresh)
     return text == json.loads((fresh / HEADER).read_text())
 
 

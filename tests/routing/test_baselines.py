@@ -80,7 +80,7 @@ def test_references_say_that_they_cannot_serve(name):
     ("name", "params", "message"),
     [
         ("avengers-pro-papr", {}, "did you mean 'avengers-pro-paper'"),
-        ("zzz", {}, "known: avengers-pro-paper"),
+        ("zzz", {}, "known: avengers-pro,"),
         ("knn", {"clusters": 3}, "its parameters: neighbours"),
     ],
 )

@@ -207,21 +207,17 @@ def profile_rows(router: "Router") -> "list[ProfileRow]":
     """Return what each cluster of a router says of each model; none for methods without clusters."""
     from avengers_pro.evaluation.charts import ProfileRow
 
-    arrays = router.fitted.arrays()
-    if router.fitted.centers is None:
+    profile = router.fitted.cluster_profile
+    if profile is None:
         return []
-    counts, sums = arrays["score_counts"], arrays["score_sums"]
     return [
         ProfileRow(
             cluster,
-            int(counts[cluster].max()),
+            round(size),
             router.examples[cluster][0] if router.examples and router.examples[cluster] else "",
-            {
-                model: float(sums[cluster, column] / seen) if (seen := counts[cluster, column]) else float("nan")
-                for column, model in enumerate(router.models)
-            },
+            dict(zip(router.models, profile.mean_score[cluster].tolist(), strict=True)),
         )
-        for cluster in range(len(router.fitted.centers))
+        for cluster, size in enumerate(profile.sizes.tolist())
     ]
 
 

@@ -83,17 +83,16 @@ def _inspect_router(folder: Path, *, as_json: bool) -> None:
         for fact in sorted(router.facts, key=lambda fact: -fact.mean_score)
     ]
     print_table("Pool", ["model", "observations", "mean score", "per 1k queries"], rows)
-    centers = router.fitted.centers
-    if centers is None:
+    profile = router.fitted.cluster_profile
+    if profile is None:
         return
     click.echo()
-    sizes = router.fitted.arrays()["score_counts"].max(axis=1)
-    examples = router.examples or ((),) * len(centers)
+    examples = router.examples or ((),) * len(profile.sizes)
     print_table(
         "Clusters",
         ["example query", "cluster", "size"],
         [
-            [(texts[0] if texts else "-")[:100], str(cluster), f"{sizes[cluster]:.0f}"]
+            [(texts[0] if texts else "-")[:100], str(cluster), f"{profile.sizes[cluster]:.0f}"]
             for cluster, texts in enumerate(examples)
         ],
     )

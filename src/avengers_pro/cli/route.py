@@ -119,7 +119,7 @@ def _print_explanation(explanation: "Explanation") -> None:
     if explanation.clusters:
         click.echo("\nNearest clusters")
     for near in explanation.clusters:
-        click.echo(f"  {near.cluster} (similarity {near.similarity:.2f}, {near.size} training queries)")
+        click.echo(f"  {near.cluster} (closeness {near.closeness:.2f}, {near.size} training queries)")
         for example in near.examples:
             click.echo(f"    - {example[:110]}")
     click.echo("\nBy alpha")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from avengers_pro.embedding import Embedder, Vectors, load_embedder
+from avengers_pro.embedding.format import with_format
 from avengers_pro.errors import EvaluationError
 from avengers_pro.evaluation.judge import Contestant, Judge
 from avengers_pro.evaluation.protocol import Protocol, Table, knob_settings, make_split, usable_table
@@ -53,9 +54,15 @@ def evaluate(
     if progress is not None:
         progress("embedding", 0, 1)
     vectors = embedder.embed(table.records.queries) if vectors is None else vectors[table.rows_in(records)]
+    dimension = vectors.shape[1]
+    if any(contestant.method.features == "format" for contestant in contestants):
+        vectors = with_format(vectors, table.records.queries)
     judge = Judge(table.records, contestants, knob_settings(table.records, protocol), protocol.min_score)
     for done, seed in enumerate(protocol.seeds):
-        judge.run(make_split(table.records, vectors, protocol, seed), _named(progress, done, len(protocol.seeds), seed))
+        judge.run(
+            make_split(table.records, vectors, dimension, protocol, seed),
+            _named(progress, done, len(protocol.seeds), seed),
+        )
     if progress is not None:
         progress("comparing", len(protocol.seeds), len(protocol.seeds))
     return judge.verdict(_info(table, protocol, source, note, embedder.id))

@@ -89,6 +89,7 @@ class Judge:
 
     def _one(self, contestant: Contestant, split: Split) -> _Run:
         method = contestant.method
+        split = split.suited(method.features)
         if isinstance(method, SingleModel) and method.model is None:
             method = SingleModel(split.train.models[split.best])
         fitted = method.fit(split.train, split.train_vectors, split.seed)

@@ -1,6 +1,6 @@
 """How records are split for a comparison, and what is left out of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -81,13 +81,31 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One train/test split; ``best`` is the column of the best single model, chosen on train."""
+    """One train/test split.
+
+    Attributes:
+        seed: Of the split.
+        best: Column of the best single model, chosen on train.
+        dimension: How many first columns of the vectors are the embedding; format features may follow.
+        train: Rows to fit on. train_vectors: Theirs.
+        test: Rows to judge on.
+    """
 
     seed: int
     best: int
+    dimension: int
     train: Records
     train_vectors: Vectors
     test: Part
+
+    def suited(self, features: str) -> "Split":
+        """Return the split with the vectors that a method's ``features`` ask for."""
+        if features == "format" or self.train_vectors.shape[1] == self.dimension:
+            return self
+        train, test = (
+            np.ascontiguousarray(rows[:, : self.dimension]) for rows in (self.train_vectors, self.test.vectors)
+        )
+        return replace(self, train_vectors=train, test=replace(self.test, vectors=test))
 
 
 def usable_table(records: Records, protocol: Protocol) -> Table:
@@ -122,7 +140,7 @@ def knob_settings(records: Records, protocol: Protocol) -> Floats:
     return np.array(protocol.alphas if records.has_costs else (1.0,), dtype=np.float64)
 
 
-def make_split(records: Records, vectors: Vectors, protocol: Protocol, seed: int) -> Split:
+def make_split(records: Records, vectors: Vectors, dimension: int, protocol: Protocol, seed: int) -> Split:
     """Split by dataset; softly excluded datasets train and are never tested.
 
     Raises:
@@ -137,4 +155,4 @@ def make_split(records: Records, vectors: Vectors, protocol: Protocol, seed: int
     train, test = np.concatenate([usable[train], always_train]), usable[test]
     known = records.take(train)
     best = best_single(known, records.complete_models())
-    return Split(seed, best, known, vectors[train], Part(records.take(test), vectors[test], test))
+    return Split(seed, best, dimension, known, vectors[train], Part(records.take(test), vectors[test], test))

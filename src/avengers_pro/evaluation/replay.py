@@ -11,8 +11,9 @@ from avengers_pro.embedding import Vectors
 from avengers_pro.errors import EvaluationError
 from avengers_pro.evaluation.results import Point
 from avengers_pro.records.table import Floats, Records
+from avengers_pro.routing.choice import choose, weigh
 from avengers_pro.routing.method import FittedMethod
-from avengers_pro.routing.policy import Policy, choose, weigh
+from avengers_pro.routing.policy import Policy
 from avengers_pro.routing.queries import Queries
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from avengers_pro.embedding import Embedder, Vectors, load_embedder
+from avengers_pro.embedding.format import with_format
 from avengers_pro.errors import EvaluationError
 from avengers_pro.evaluation.intervals import (
     Statistic,
@@ -90,7 +91,9 @@ def sweep(
     table = usable_table(records, protocol)
     embedder = load_embedder(embedder) if isinstance(embedder, str) else embedder
     vectors = embedder.embed(table.records.queries) if vectors is None else vectors[table.rows_in(records)]
-    splits = [make_split(table.records, vectors, protocol, seed) for seed in protocol.seeds]
+    dimension = vectors.shape[1]
+    vectors = with_format(vectors, table.records.queries)
+    splits = [make_split(table.records, vectors, dimension, protocol, seed) for seed in protocol.seeds]
     weights = draw_weights(table.records)
     parts = [part_weights(weights, split.test.rows) for split in splits]
     alphas = knob_settings(table.records, protocol)
@@ -118,7 +121,10 @@ def sweep(
 
 def _replays(built: Method, splits: Sequence[Split], alphas: Floats) -> list[Replay]:
     knob = alphas.tolist() if built.uses_alpha else alphas[-1:].tolist()
-    return [replay(built.fit(split.train, split.train_vectors, split.seed), split.test, knob) for split in splits]
+    return [
+        replay(built.fit(split.train, split.train_vectors, split.seed), split.test, knob)
+        for split in (split.suited(built.features) for split in splits)
+    ]
 
 
 def _score_and_cost(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from avengers_pro.embedding.embedder import Vectors
 from avengers_pro.errors import DamagedArtifactError, MethodError
 from avengers_pro.records.table import Floats, Records
-from avengers_pro.routing.clusters import Clusters
 from avengers_pro.routing.estimates import FixedEstimate, TableEstimate, everywhere, restored_totals, totals
 from avengers_pro.routing.method import Arrays
 from avengers_pro.routing.profile import Profile
@@ -24,6 +23,7 @@ class SingleModel:
 
     model: str | None = None
     uses_alpha: bool = False
+    features: str = "none"
 
     @property
     def name(self) -> str:
@@ -63,7 +63,7 @@ class FittedTable:
     models: tuple[str, ...]
     means: Profile
     always: int
-    centers: Clusters | None = None
+    cluster_profile: Profile | None = None
 
     def arrays(self) -> Arrays:
         """Return the means and the chosen column."""
@@ -83,6 +83,7 @@ class RandomModel:
 
     name: str = "random"
     uses_alpha: bool = False
+    features: str = "none"
 
     def params(self) -> Mapping[str, Any]:
         """No parameters."""
@@ -104,7 +105,7 @@ class FittedRandom:
     models: tuple[str, ...]
     means: Profile
     seed: int
-    centers: Clusters | None = None
+    cluster_profile: Profile | None = None
 
     def arrays(self) -> Arrays:
         """Return the means and the seed."""
@@ -129,6 +130,7 @@ class NearestNeighbours:
     neighbours: int = 100
     name: str = "knn"
     uses_alpha: bool = True
+    features: str = "none"
 
     def params(self) -> Mapping[str, Any]:
         """Return the number of neighbours."""
@@ -156,7 +158,7 @@ class FittedNeighbours:
     vectors: Vectors
     scores: Floats
     costs: Floats
-    centers: Clusters | None = None
+    cluster_profile: Profile | None = None
 
     def arrays(self) -> Arrays:
         """Return the rows."""

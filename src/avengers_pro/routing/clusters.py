@@ -71,7 +71,7 @@ def fit_unit_clusters(vectors: Vectors, k: int, seed: int) -> tuple[Clusters, La
     Raises:
         MethodError: If k is not positive or there are no rows.
     """
-    clusters = Clusters(unit_rows(_kmeans(vectors, k, seed)))
+    clusters = Clusters(unit_rows(kmeans(vectors, k, seed)))
     return clusters, clusters.assign(vectors)
 
 
@@ -80,12 +80,17 @@ def fit_raw_clusters(vectors: Vectors, k: int, seed: int) -> tuple[Clusters, Lab
 
     Returns and raises as ``fit_unit_clusters``.
     """
-    centroids = _kmeans(vectors, k, seed)
+    centroids = kmeans(vectors, k, seed)
     half_square = 0.5 * (centroids * centroids).sum(axis=1)
     return Clusters(centroids), np.asarray((vectors @ centroids.T - half_square).argmax(axis=1))
 
 
-def _kmeans(vectors: Vectors, k: int, seed: int) -> Vectors:
+def kmeans(vectors: Vectors, k: int, seed: int, *, iterations: int = ITERATIONS, restarts: int = RESTARTS) -> Vectors:
+    """Return the means of at most k clusters, fewer if there are fewer distinct rows.
+
+    Raises:
+        MethodError: If k is not positive or there are no rows.
+    """
     if k < 1:
         raise MethodError(f"the number of clusters must be at least 1, got {k}")
     if not len(vectors):
@@ -93,11 +98,11 @@ def _kmeans(vectors: Vectors, k: int, seed: int) -> Vectors:
     k = min(k, len(np.unique(vectors, axis=0))) if len(vectors) < POINTS_PER_CENTROID * k else k
     import faiss
 
-    kmeans = faiss.Kmeans(
+    clustering = faiss.Kmeans(
         vectors.shape[1],
         k,
-        niter=ITERATIONS,
-        nredo=RESTARTS,
+        niter=iterations,
+        nredo=restarts,
         seed=seed,
         min_points_per_centroid=1,
         max_points_per_centroid=POINTS_PER_CENTROID,
@@ -106,7 +111,7 @@ def _kmeans(vectors: Vectors, k: int, seed: int) -> Vectors:
     if min(len(vectors), POINTS_PER_CENTROID * k) * k * vectors.shape[1] < _WORTH_THREADS:
         faiss.omp_set_num_threads(1)
     try:
-        kmeans.train(np.ascontiguousarray(vectors, dtype=np.float32))
+        clustering.train(np.ascontiguousarray(vectors, dtype=np.float32))
     finally:
         faiss.omp_set_num_threads(threads)
-    return np.asarray(kmeans.centroids, dtype=np.float32)
+    return np.asarray(clustering.centroids, dtype=np.float32)

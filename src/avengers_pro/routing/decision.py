@@ -123,7 +123,7 @@ class Decision:
         versus = f", ahead of {others[0].model}" if others else ", the only candidate"
         return (
             f"expected score {best.expected_score:.3f} at ${best.expected_cost:.6f} "
-            f"from {best.observations} observations, alpha {self.policy.alpha:g}{versus}"
+            f"from {best.observations} observations, {self.policy.objective}{versus}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,6 +131,7 @@ class Decision:
         return {
             "model": self.model,
             "alpha": self.policy.alpha,
+            "objective": self.policy.objective,
             "reason": self.reason,
             "clusters": list(self.clusters),
             "candidates": [

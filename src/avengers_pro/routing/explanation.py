@@ -17,13 +17,13 @@ class NearCluster:
 
     Attributes:
         cluster: Its number.
-        similarity: Inner product of query and centroid.
+        closeness: Inner product of query and centroid, or share of membership.
         size: Most scores that any model has in it.
         examples: Training queries near its centre.
     """
 
     cluster: int
-    similarity: float
+    closeness: float
     size: int
     examples: tuple[str, ...]
 
@@ -57,7 +57,7 @@ class Explanation:
             "nearest_clusters": [
                 {
                     "cluster": near.cluster,
-                    "similarity": near.similarity,
+                    "closeness": near.closeness,
                     "size": near.size,
                     "examples": list(near.examples),
                 }

@@ -1,17 +1,32 @@
 """The one interface behind which every router, published, ours or baseline, can be fitted and asked."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avengers_pro.embedding.embedder import Vectors
+from avengers_pro.errors import DamagedArtifactError
 from avengers_pro.records.table import Floats, Records
-from avengers_pro.routing.clusters import Clusters
+from avengers_pro.routing.policy import Policy
+from avengers_pro.routing.profile import Profile
 from avengers_pro.routing.queries import Queries
 
 Arrays = dict[str, NDArray[Any]]
+
+
+def check_shapes(arrays: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check that arrays are there and shaped as expected.
+
+    Raises:
+        DamagedArtifactError: If one is missing or has another shape.
+    """
+    for name, shape in shapes.items():
+        if name not in arrays:
+            raise DamagedArtifactError(f"the router has no array {name!r}")
+        if arrays[name].shape != shape:
+            raise DamagedArtifactError(f"array {name!r} has shape {arrays[name].shape}; expected {shape}")
 
 
 class Estimate(Protocol):
@@ -22,6 +37,7 @@ class Estimate(Protocol):
         expected_cost: (n, m) US dollars; NaN = not known.
         observations: (n, m) scores behind the expectation.
         clusters: (n, p) nearest clusters, nearest first; None for methods without clusters.
+        closeness: (n, p) how near they are: inner products, or shares of membership; None likewise.
     """
 
     @property
@@ -44,6 +60,11 @@ class Estimate(Protocol):
         """(n, p) nearest clusters, nearest first; None for methods without clusters."""
         ...
 
+    @property
+    def closeness(self) -> NDArray[np.floating[Any]] | None:
+        """(n, p) how near they are: inner products, or shares of membership; None likewise."""
+        ...
+
     def utility(self, alpha: float) -> Floats:
         """Return (n, m): the model with the largest value is chosen, the first one of equals; -inf = never."""
         ...
@@ -54,7 +75,7 @@ class FittedMethod(Protocol):
 
     Attributes:
         models: The m models it can choose, in the order of every array.
-        centers: The clusters it uses; None for methods without clusters.
+        cluster_profile: What is known of each model in each cluster; None for methods without clusters.
     """
 
     @property
@@ -63,8 +84,8 @@ class FittedMethod(Protocol):
         ...
 
     @property
-    def centers(self) -> Clusters | None:
-        """The clusters it uses; None for methods without clusters."""
+    def cluster_profile(self) -> Profile | None:
+        """What is known of each model in each cluster; None for methods without clusters."""
         ...
 
     def estimate(self, queries: Queries) -> Estimate:
@@ -76,12 +97,22 @@ class FittedMethod(Protocol):
         ...
 
 
+@runtime_checkable
+class Calibrated(Protocol):
+    """A fitted method that knows what targets, budgets and smaller pools mean on its records."""
+
+    def tuned(self, policy: Policy, allowed: NDArray[np.bool_] | None) -> FittedMethod:
+        """Return itself set to a policy's objective over the allowed models; None = all."""
+        ...
+
+
 class Method(Protocol):
     """A way to route, with its parameters, not yet fitted.
 
     Attributes:
         name: As on the command line.
         uses_alpha: False if every alpha gives the same choice.
+        features: ``format`` if its vectors are those of ``WithFormat``, else ``none``.
     """
 
     @property
@@ -92,6 +123,11 @@ class Method(Protocol):
     @property
     def uses_alpha(self) -> bool:
         """False if every alpha gives the same choice."""
+        ...
+
+    @property
+    def features(self) -> str:
+        """``format`` if its vectors are those of ``WithFormat``, else ``none``."""
         ...
 
     def params(self) -> Mapping[str, Any]:

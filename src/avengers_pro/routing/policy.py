@@ -1,5 +1,6 @@
-"""What the caller wants, and the choice that follows from it."""
+"""What the caller wants."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -8,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avengers_pro.errors import PolicyError
-from avengers_pro.records.table import Floats
-from avengers_pro.routing.method import Estimate
 
 DEFAULT_ALPHA = 0.7
 """The trade-off of the published quick start."""
@@ -17,32 +16,55 @@ DEFAULT_ALPHA = 0.7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """One trade-off and hard constraints, given with each request.
+    """One objective and hard constraints, given with each request.
+
+    Objective, at most one; alpha = DEFAULT_ALPHA if none is given:
 
     Attributes:
-        alpha: In [0, 1]; 1 = quality only, 0 = cost only.
+        alpha: In [0, 1]; 1 = quality only, 0 = cost only. None if another objective is given.
+        target: Least cost at which the score is at least this share of the best single model's; 1.0 = as good.
+        budget: Best score at a mean of at most so many US dollars a query.
+        confidence: How sure a target must be, in (0.5, 1).
+        window: For how many queries a target is promised; None = in the long run.
         min_score: Least expected score, in [0, 1]; a model below it, or of unknown score, is no candidate.
         max_cost: Most expected cost of the query, in US dollars; a model above it, or of unknown cost, is none.
-        models: Only these; None = the whole pool.
+        models: Only these; None = the whole pool. Objectives then refer to these models alone.
         exclude: Not these.
     """
 
-    alpha: float = DEFAULT_ALPHA
+    alpha: float | None = None
+    target: float | None = None
+    budget: float | None = None
+    confidence: float = 0.9
+    window: int | None = None
     min_score: float | None = None
     max_cost: float | None = None
     models: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        if not 0 <= self.alpha <= 1:
-            raise PolicyError(f"alpha must lie in [0, 1] (1 = quality only, 0 = cost only), got {self.alpha:g}")
-        if self.min_score is not None and not 0 <= self.min_score <= 1:
-            raise PolicyError(f"min_score must lie in [0, 1], got {self.min_score:g}")
-        if self.max_cost is not None and not self.max_cost >= 0:
-            raise PolicyError(f"max_cost must be US dollars, 0 or more, got {self.max_cost:g}")
+        """Refuse contradictions and values out of range."""
+        given = [name for name in ("alpha", "target", "budget") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise PolicyError(f"{' and '.join(given)} contradict each other; give one objective")
+        if not given:
+            object.__setattr__(self, "alpha", DEFAULT_ALPHA)
+        _within("alpha", self.alpha, 0, 1, "1 = quality only, 0 = cost only")
+        _within("target", self.target, 0, 10, "1 = as good as the best single model")
+        _within("budget", self.budget, 0, math.inf, "US dollars a query")
+        _within("confidence", self.confidence, 0.5, 0.999999, "0.9 = nine times out of ten")
+        _within("window", self.window, 1, math.inf, "a number of queries")
+        _within("min_score", self.min_score, 0, 1, "an expected score")
+        _within("max_cost", self.max_cost, 0, math.inf, "US dollars for this query")
         object.__setattr__(self, "models", None if self.models is None else tuple(self.models))
         object.__setattr__(self, "exclude", tuple(self.exclude))
+
+    @property
+    def objective(self) -> str:
+        """The objective in words."""
+        if self.target is not None:
+            return f"target {self.target:g} (confidence {self.confidence:g})"
+        return f"budget ${self.budget:g} a query" if self.budget is not None else f"alpha {self.alpha:g}"
 
     def allowed(self, pool: Sequence[str]) -> NDArray[np.bool_]:
         """Return (m,) True for the models of the pool that may be chosen at all.
@@ -60,33 +82,8 @@ class Policy:
             raise PolicyError("models and exclude leave no model to choose from")
         return allowed
 
-    @property
-    def limits_outcome(self) -> bool:
-        """Whether expected score or cost can remove a candidate."""
-        return self.min_score is not None or self.max_cost is not None
 
-
-def weigh(estimate: Estimate, policy: Policy, allowed: NDArray[np.bool_] | None) -> Floats:
-    """Return (n, m) utilities under the policy, -inf for what is no candidate.
-
-    Args:
-        estimate: What to expect of m models on n queries.
-        policy: Trade-off and constraints.
-        allowed: (m,) or (n, m) models that may be chosen; None = all.
-    """
-    utility = estimate.utility(policy.alpha)
-    if allowed is not None:
-        utility = np.where(allowed, utility, -np.inf)
-    if policy.min_score is not None:
-        utility = np.where(estimate.expected_score >= policy.min_score, utility, -np.inf)
-    if policy.max_cost is not None:
-        utility = np.where(estimate.expected_cost <= policy.max_cost, utility, -np.inf)
-    return utility
-
-
-def choose(utility: Floats) -> NDArray[np.intp]:
-    """Return (n,) the column of the largest utility, the first of equals; -1 where every one is -inf."""
-    choice = utility.argmax(axis=1)
-    best = utility[np.arange(len(utility)), choice]
-    choice[best == -np.inf] = -1
-    return np.asarray(choice)
+def _within(name: str, value: float | None, low: float, high: float, meaning: str) -> None:
+    if value is not None and not low <= value <= high:
+        top = "" if high == math.inf else f" and at most {high:g}"
+        raise PolicyError(f"{name} must be at least {low:g}{top} ({meaning}), got {value:g}")

@@ -37,6 +37,22 @@ class Profile:
         """
         return cls(*_count_and_sum(scores, labels, k), *_count_and_sum(costs, labels, k))
 
+    @classmethod
+    def of_members(cls, scores: Floats, costs: Floats, clusters: Labels, weights: Floats, k: int) -> "Profile":
+        """Sum up rows by soft membership.
+
+        Args:
+            scores: (n, m) as in ``of``.
+            costs: (n, m) as in ``of``.
+            clusters: (n, q) clusters of each row.
+            weights: (n, q) how much of the row each gets.
+            k: Number of clusters.
+        """
+        return cls(
+            *_weighted_count_and_sum(scores, clusters, weights, k),
+            *_weighted_count_and_sum(costs, clusters, weights, k),
+        )
+
     def __add__(self, other: "Profile") -> "Profile":
         """Combine the evidence of disjoint rows."""
         return Profile(
@@ -55,6 +71,12 @@ class Profile:
     def mean_cost(self) -> Floats:
         """(k, m) mean US dollars a query; NaN where none is known."""
         return _ratio(self.cost_sums, self.cost_counts)
+
+    @cached_property
+    def sizes(self) -> Floats:
+        """(k,) most scores that any model has in each cluster."""
+        most: Floats = self.score_counts.max(axis=1)
+        return most
 
     def totals(self) -> "Profile":
         """Return the same for all clusters together, k = 1."""
@@ -84,6 +106,17 @@ def _count_and_sum(values: Floats, labels: Labels, k: int) -> tuple[Floats, Floa
         known = ~np.isnan(rows)
         counts[cluster] = known.sum(axis=1)
         sums[cluster] = np.where(known, rows, 0.0).sum(axis=1)
+    return counts, sums
+
+
+def _weighted_count_and_sum(values: Floats, clusters: Labels, weights: Floats, k: int) -> tuple[Floats, Floats]:
+    flat = clusters.ravel()
+    counts, sums = np.zeros((2, k, values.shape[1]))
+    for column in range(values.shape[1]):
+        known = ~np.isnan(values[:, column])
+        counts[:, column] = np.bincount(flat, (weights * known[:, None]).ravel(), k)
+        filled = np.where(known, values[:, column], 0.0)
+        sums[:, column] = np.bincount(flat, (weights * filled[:, None]).ravel(), k)
     return counts, sums
 
 

@@ -69,6 +69,7 @@ class ClusterMethod:
 
     name: str
     settings: ClusterParams = field(default_factory=ClusterParams)
+    features: str = "none"
 
     @property
     def uses_alpha(self) -> bool:
@@ -164,6 +165,11 @@ class FittedClusterMethod:
     profile: Profile
     _tables: dict[float, Floats] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def cluster_profile(self) -> Profile:
+        """What is known of each model in each cluster."""
+        return self.profile
+
     def arrays(self) -> Arrays:
         """Return centroids and profile."""
         return {"centroids": self.centers.centroids, **self.profile.arrays()}
@@ -173,9 +179,9 @@ class FittedClusterMethod:
         count = min(self.settings.top_clusters, len(self.centers))
         nearest, similarity = self.centers.nearest(queries.vectors, count)
         if self.settings.beta is None:
-            return ClusterEstimate(self, nearest, None)
+            return ClusterEstimate(self, nearest, similarity, None)
         weights = np.exp(self.settings.beta * (similarity - similarity[:, :1]).astype(np.float64))
-        return ClusterEstimate(self, nearest, weights / weights.sum(axis=1, keepdims=True))
+        return ClusterEstimate(self, nearest, similarity, weights / weights.sum(axis=1, keepdims=True))
 
     @cached_property
     def _quality(self) -> Floats:
@@ -228,6 +234,7 @@ class ClusterEstimate:
 
     fitted: FittedClusterMethod
     clusters: NDArray[np.intp]
+    closeness: NDArray[np.floating[Any]]
     weights: Floats | None
 
     def utility(self, alpha: float) -> Floats:

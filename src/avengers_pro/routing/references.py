@@ -9,7 +9,6 @@ import numpy as np
 from avengers_pro.embedding.embedder import Vectors
 from avengers_pro.errors import MethodError
 from avengers_pro.records.table import Records
-from avengers_pro.routing.clusters import Clusters
 from avengers_pro.routing.estimates import FixedEstimate, TableEstimate, totals
 from avengers_pro.routing.method import Arrays
 from avengers_pro.routing.profile import Profile
@@ -22,6 +21,7 @@ class DatasetLabel:
 
     name: str = "dataset-label"
     uses_alpha: bool = True
+    features: str = "none"
 
     def params(self) -> Mapping[str, Any]:
         """No parameters."""
@@ -44,7 +44,7 @@ class FittedDatasetLabel:
     models: tuple[str, ...]
     datasets: tuple[str, ...]
     profile: Profile
-    centers: Clusters | None = None
+    cluster_profile: Profile | None = None
 
     def arrays(self) -> Arrays:
         """Return the profile."""
@@ -68,6 +68,7 @@ class Oracle:
 
     name: str = "oracle"
     uses_alpha: bool = False
+    features: str = "none"
 
     def params(self) -> Mapping[str, Any]:
         """No parameters."""
@@ -88,7 +89,7 @@ class FittedOracle:
 
     models: tuple[str, ...]
     means: Profile
-    centers: Clusters | None = None
+    cluster_profile: Profile | None = None
 
     def arrays(self) -> Arrays:
         """Return the means."""

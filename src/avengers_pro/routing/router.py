@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avengers_pro.embedding import Embedder, EmbeddingOptions, Vectors, load_embedder
+from avengers_pro.embedding.format import WithFormat, with_format
 from avengers_pro.errors import DamagedArtifactError, EmbedderMismatchError, PolicyError
 from avengers_pro.records.table import Records
 from avengers_pro.routing import artifact
+from avengers_pro.routing.choice import choose, weigh
 from avengers_pro.routing.decision import Decision
 from avengers_pro.routing.explanation import ALPHAS, Explanation, NearCluster, stretches
-from avengers_pro.routing.method import FittedMethod, Method
+from avengers_pro.routing.method import Calibrated, Estimate, FittedMethod, Method
 from avengers_pro.routing.methods import DEFAULT_METHOD, build_method
-from avengers_pro.routing.policy import Policy, choose, weigh
+from avengers_pro.routing.policy import Policy
 from avengers_pro.routing.queries import Queries
 from avengers_pro.routing.training import ModelFacts, cluster_examples, model_facts
 
@@ -101,6 +103,8 @@ class Router:
         elif len(unique) < len(records):
             first = {query: row for row, query in reversed(list(enumerate(records.queries)))}
             vectors = vectors[sorted(first.values())]
+        if chosen.features == "format":
+            embedder, vectors = WithFormat(embedder), with_format(vectors, unique.queries)
         fitted = chosen.fit(unique, vectors, seed)
         return cls(
             chosen,
@@ -127,7 +131,7 @@ class Router:
             EmbedderMismatchError: If the embedder at hand is not the one of the fit.
         """
         if self._embedder is None:
-            self._embedder = load_embedder(self.embedder_spec)
+            self._embedder = _suited(load_embedder(self.embedder_spec), self.method)
         vectors = self._embedder.embed(texts)
         if self._embedder.id != self.embedder_id or vectors.shape[1] != self.dimension:
             raise EmbedderMismatchError(
@@ -146,9 +150,9 @@ class Router:
         return self.route_vector(self.embed([text])[0], policy)
 
     def route_vector(self, vector: NDArray[np.float32], policy: Policy | None = None) -> Decision:
-        """Decide for one query given as its (d,) unit vector."""
-        policy, allowed = self._compiled(policy or Policy())
-        estimate = self.fitted.estimate(Queries(self._checked(vector[None, :])))
+        """Decide for one query given as its (d,) row, as ``embed`` makes it."""
+        policy, allowed, fitted = self._compiled(policy or Policy())
+        estimate = fitted.estimate(Queries(self._checked(vector[None, :])))
         return Decision(self.models, policy, estimate, weigh(estimate, policy, allowed), allowed)
 
     def route_many(self, texts: Sequence[str], policy: Policy | None = None) -> list[Decision]:
@@ -156,54 +160,63 @@ class Router:
         return list(self.iter_decisions(self.embed(texts), policy))
 
     def iter_decisions(self, vectors: Vectors, policy: Policy | None = None) -> Iterator[Decision]:
-        """Yield a decision for each of (n, d) unit rows, worked out in batches."""
-        policy, allowed = self._compiled(policy or Policy())
+        """Yield a decision for each of (n, d) rows, worked out in batches."""
+        policy, allowed, fitted = self._compiled(policy or Policy())
         for start in range(0, len(vectors), BATCH):
-            estimate = self.fitted.estimate(Queries(self._checked(vectors[start : start + BATCH])))
+            estimate = fitted.estimate(Queries(self._checked(vectors[start : start + BATCH])))
             utility = weigh(estimate, policy, allowed)
             for row in range(len(utility)):
                 yield Decision(self.models, policy, estimate, utility, allowed, row)
 
     def route_vectors(self, vectors: Vectors, policy: Policy | None = None) -> NDArray[np.intp]:
         """Return (n,) positions in ``models`` of the chosen models, -1 = infeasible: the fast way for batches."""
-        policy, allowed = self._compiled(policy or Policy())
+        policy, allowed, fitted = self._compiled(policy or Policy())
         chosen = [
-            choose(weigh(self.fitted.estimate(Queries(self._checked(vectors[i : i + BATCH]))), policy, allowed))
+            choose(weigh(fitted.estimate(Queries(self._checked(vectors[i : i + BATCH]))), policy, allowed))
             for i in range(0, len(vectors), BATCH)
         ]
         return np.concatenate(chosen) if chosen else np.empty(0, dtype=np.intp)
 
     def explain(self, text: str, policy: Policy | None = None) -> Explanation:
         """Decide for one query and say why, and what every other alpha would choose."""
-        policy, allowed = self._compiled(policy or Policy())
-        vectors = self._checked(self.embed([text]))
-        estimate = self.fitted.estimate(Queries(vectors))
+        policy, allowed, fitted = self._compiled(policy or Policy())
+        queries = Queries(self._checked(self.embed([text])))
+        estimate = fitted.estimate(queries)
         decision = Decision(self.models, policy, estimate, weigh(estimate, policy, allowed), allowed)
+        by_alpha = replace(policy, alpha=0.0, target=None, budget=None)
+        _, _, free = self._compiled(by_alpha)
+        expected = free.estimate(queries)
         chosen = [
-            int(choose(weigh(estimate, replace(policy, alpha=float(alpha)), allowed))[0])
+            int(choose(weigh(expected, by_alpha, allowed, alpha=float(alpha)))[0])
             for alpha in np.linspace(0, 1, ALPHAS)
         ]
         names = [None if column < 0 else self.models[column] for column in chosen]
-        return Explanation(decision, self._near(vectors, decision), stretches(names))
+        return Explanation(decision, self._near(estimate), stretches(names))
 
-    def _near(self, vectors: Vectors, decision: Decision) -> tuple[NearCluster, ...]:
-        centers = self.fitted.centers
-        if centers is None:
+    def _near(self, estimate: Estimate) -> tuple[NearCluster, ...]:
+        profile = self.fitted.cluster_profile
+        if estimate.clusters is None or estimate.closeness is None or profile is None:
             return ()
-        sizes = self.fitted.arrays()["score_counts"].max(axis=1)
+        sizes = profile.sizes
         return tuple(
             NearCluster(
-                cluster,
-                float(vectors[0] @ centers.centroids[cluster]),
-                int(sizes[cluster]),
-                self.examples[cluster] if self.examples else (),
+                int(cluster), float(closeness), int(sizes[cluster]), self.examples[cluster] if self.examples else ()
             )
-            for cluster in decision.clusters
+            for cluster, closeness in zip(estimate.clusters[0], estimate.closeness[0], strict=True)
         )
 
-    def _compile(self, policy: Policy) -> tuple[Policy, NDArray[np.bool_] | None]:
-        allowed = policy.allowed(self.models)
-        return policy, None if allowed.all() else allowed
+    def _compile(self, policy: Policy) -> tuple[Policy, NDArray[np.bool_] | None, FittedMethod]:
+        """Work out once what a policy means here: allowed columns, and the method set to its objective."""
+        mask = policy.allowed(self.models)
+        allowed = None if mask.all() else mask
+        if isinstance(self.fitted, Calibrated):
+            return policy, allowed, self.fitted.tuned(policy, allowed)
+        if policy.alpha is None:
+            raise PolicyError(
+                f"{self.method.name} has no calibration, so {policy.objective} means nothing to it; fit with "
+                "--method avengers-pro, or give alpha"
+            )
+        return policy, allowed, self.fitted
 
     def _checked(self, vectors: Vectors) -> Vectors:
         if vectors.shape[1] != self.dimension:
@@ -247,16 +260,17 @@ class Router:
             EmbedderMismatchError: If the given embedder is not the one of the fit.
         """
         header, arrays = artifact.load(Path(folder))
+        method = build_method(header.method, header.params)
+        embedder = None if embedder is None else _suited(embedder, method)
         if embedder is not None and embedder.id != header.embedder.id:
             raise EmbedderMismatchError(
                 f"{folder}: fitted with embedder {header.embedder.id!r}, but {embedder.id!r} was given; "
                 "use the same one, or fit again"
             )
         if embedder is None and options is not None:
-            embedder = load_embedder(header.embedder.spec, options)
-        method = build_method(header.method, header.params)
+            embedder = _suited(load_embedder(header.embedder.spec, options), method)
         fitted = method.restore(tuple(entry.name for entry in header.models), arrays)
-        for name in ("centroids", "vectors"):
+        for name in ("centroids", "vectors", "sample_vectors"):
             if name in arrays and arrays[name].shape[1:] != (header.embedder.dimension,):
                 raise DamagedArtifactError(
                     f"{folder}: array {name!r} has shape {arrays[name].shape}; the embedder's dimension is "
@@ -281,6 +295,13 @@ class Router:
     def __repr__(self) -> str:
         """Method, sizes and embedder."""
         return f"Router({self.method.name}, {len(self.models)} models, embedder {self.embedder_id})"
+
+
+def _suited(embedder: Embedder, method: Method) -> Embedder:
+    """Add the format features if the method asks for them and they are not there."""
+    if method.features == "format" and not isinstance(embedder, WithFormat):
+        return WithFormat(embedder)
+    return embedder
 
 
 def _known(mean: float) -> float | None:

@@ -8,6 +8,7 @@ import numpy as np
 from avengers_pro.embedding.embedder import Vectors
 from avengers_pro.records.table import Records
 from avengers_pro.routing.method import FittedMethod
+from avengers_pro.routing.queries import Queries
 
 EXAMPLES = 3
 EXAMPLE_CHARS = 200
@@ -43,14 +44,14 @@ def _mean(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
 
 def cluster_examples(fitted: FittedMethod, queries: Sequence[str], vectors: Vectors) -> tuple[tuple[str, ...], ...]:
     """Return, for each cluster, the training queries nearest to its centre, shortened; none without clusters."""
-    if fitted.centers is None:
+    near = fitted.estimate(Queries(vectors))
+    if near.clusters is None or near.closeness is None or fitted.cluster_profile is None:
         return ()
-    similarity = vectors @ fitted.centers.centroids.T
-    label = similarity.argmax(axis=1)
+    label, closeness = near.clusters[:, 0], near.closeness[:, 0]
     examples = []
-    for cluster in range(len(fitted.centers)):
+    for cluster in range(len(fitted.cluster_profile.score_counts)):
         rows = np.flatnonzero(label == cluster)
-        nearest = rows[np.argsort(-similarity[rows, cluster], kind="stable")[:EXAMPLES]]
+        nearest = rows[np.argsort(-closeness[rows], kind="stable")[:EXAMPLES]]
         examples.append(tuple(_shorten(queries[row]) for row in nearest))
     return tuple(examples)
 

@@ -1,0 +1,88 @@
+"""How a text is written, beside what it says: 22 numbers that tell code, maths, choices and chat apart."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from avengers_pro.embedding.embedder import Embedder, Vectors
+
+FORMAT_DIMENSION = 22
+MAX_CHARS = 8_000
+"""Only the head of a text is looked at."""
+
+_OPTION = re.compile(r"(?:^|\n)\s*\(?[A-J][\).:]\s")
+_CODE_MARKS = ("```", "def ", "import ")
+_BRACKETS = "{}[]();=_<>"
+_OPERATORS = "+-*/^=<>≤≥"
+
+
+def format_features(text: str) -> list[float]:
+    """Return the 22 features of one text, each of the order of 1, none dependent on other texts.
+
+    Shares are of the text's characters and scaled so that ordinary values differ by about 1; counts are logarithms.
+    """
+    head = text[:MAX_CHARS]
+    n = len(head) + 1
+    words = head.split()
+    n_words = len(words) + 1
+    count = head.count
+    return [
+        float(np.log(n)),
+        50 * count("\n") / n,
+        5 * sum(map(str.isdigit, head)) / n,
+        5 * sum(map(str.isupper, head)) / n,
+        5 * sum(map(count, _BRACKETS)) / n,
+        50 * count("\\") / n,
+        50 * count("$") / n,
+        float(any(mark in head for mark in _CODE_MARKS)),
+        float(np.log1p(len(_OPTION.findall(head)))),
+        100 * count("?") / n,
+        len(set(words)) / n_words,
+        sum(map(len, words)) / n_words / 5,
+        float(head.rstrip().endswith("?")),
+        5 * sum(not char.isascii() for char in head) / n,
+        5 * sum(map(count, _OPERATORS)) / n,
+        float("http://" in head or "https://" in head),
+        100 * count('"') / n,
+        float("{" in head and '"' in head and ":" in head),
+        float(head[:1].islower()),
+        float(np.log1p(count("\n\n"))),
+        100 * count(",") / n,
+        100 * count(".") / n,
+    ]
+
+
+class WithFormat:
+    """An embedder whose rows are [unit vector ; 22 raw format features].
+
+    The features are put on the vector's scale by the method that asked for them, from its training rows.
+    """
+
+    def __init__(self, inner: Embedder) -> None:
+        """Wrap an embedder."""
+        self.inner = inner
+
+    @property
+    def id(self) -> str:
+        """The inner id and the version of the features."""
+        return f"{self.inner.id}+format-1"
+
+    @property
+    def dimension(self) -> int:
+        """22 more than the inner embedder's."""
+        return self.inner.dimension + FORMAT_DIMENSION
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return (n, d + 22) float32 rows; only the first d columns have length 1.
+
+        Raises:
+            EmbeddingError: If a text cannot be embedded.
+        """
+        return with_format(self.inner.embed(texts), texts)
+
+
+def with_format(vectors: Vectors, texts: Sequence[str]) -> Vectors:
+    """Append the format features of n texts to their (n, d) vectors."""
+    features = np.array([format_features(text) for text in texts], dtype=np.float32)
+    return np.hstack([vectors, features.reshape(len(texts), FORMAT_DIMENSION)])

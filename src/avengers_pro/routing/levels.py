@@ -1,0 +1,110 @@
+"""Several k-means partitions of the same space, coarse to fine, with soft membership."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avengers_pro.embedding.embedder import Vectors
+from avengers_pro.records.table import Floats
+from avengers_pro.routing.clusters import Labels, kmeans
+
+SIZES = (8, 16, 32, 64, 128)
+NEAREST = 4
+SHARPNESS = 0.12
+"""Temperature of a level, as a share of the mean squared distance of training rows to their nearest centroid."""
+ROWS_PER_CLUSTER = 5
+_ITERATIONS = 20
+
+
+@dataclass(frozen=True)
+class Levels:
+    """All levels' centroids, one below the other.
+
+    Attributes:
+        centroids: (K, d), K the sum of the sizes.
+        sizes: Clusters of each of the L levels.
+        temperatures: (L,) of the softmax over squared distances.
+    """
+
+    centroids: Vectors
+    sizes: tuple[int, ...]
+    temperatures: Floats
+
+    def __len__(self) -> int:
+        """Number of levels."""
+        return len(self.sizes)
+
+    @cached_property
+    def bounds(self) -> tuple[tuple[int, int], ...]:
+        """First row and end of each level in ``centroids``."""
+        ends = np.cumsum(self.sizes).tolist()
+        return tuple(zip([0, *ends[:-1]], ends, strict=True))
+
+    @cached_property
+    def _half_squares(self) -> NDArray[np.floating]:
+        squares: NDArray[np.floating] = 0.5 * (self.centroids * self.centroids).sum(axis=1)
+        return squares
+
+    @cached_property
+    def _sharpness(self) -> NDArray[np.floating]:
+        """(L, 1) what half a squared distance is multiplied by."""
+        return (2.0 / self.temperatures[:, None]).astype(self.centroids.dtype)
+
+    @cached_property
+    def per_level(self) -> int:
+        """Nearest clusters that a row belongs to in each level."""
+        return min(NEAREST, *self.sizes)
+
+    def members(self, vectors: Vectors) -> tuple[Labels, Floats]:
+        """Return the soft membership of n rows: the same at fit and when routing.
+
+        In each level the nearest clusters get weights exp(-(d2 - least d2) / temperature), which sum to 1.
+
+        Returns:
+            (n, L * p) rows of ``centroids``, level by level, and their (n, L, p) weights.
+        """
+        half = self._half_squares - vectors @ self.centroids.T
+        n, p = len(vectors), self.per_level
+        row = np.arange(n)[:, None]
+        clusters = np.empty((n, len(self), p), dtype=np.intp)
+        for level, (start, end) in enumerate(self.bounds):
+            near = half[:, start:end]
+            picked = near.argpartition(p - 1, axis=1)[:, :p] if p < end - start else np.arange(p)[None, :]
+            clusters[:, level] = picked + start
+        flat = clusters.reshape(n, -1)
+        distance = half[row, flat].reshape(n, len(self), p)
+        distance -= distance.min(axis=2, keepdims=True)
+        distance *= self._sharpness
+        weights = np.exp(-distance)
+        weights /= weights.sum(axis=2, keepdims=True)
+        return flat, weights
+
+    def nearest_square(self, vectors: Vectors) -> Floats:
+        """Return (n, L) squared distances to the nearest centroid of each level."""
+        half = self._half_squares - vectors @ self.centroids.T
+        nearest = np.stack([half[:, start:end].min(axis=1) for start, end in self.bounds], axis=1)
+        squares: Floats = np.maximum(2 * nearest + (vectors * vectors).sum(axis=1)[:, None], 0.0)
+        return squares
+
+
+def fit_levels(vectors: Vectors, sizes: Sequence[int], seed: int) -> Levels:
+    """Fit k-means for each size, capped so that a cluster has about five rows.
+
+    Args:
+        vectors: (n, d).
+        sizes: Clusters of each level; doubles after the cap are dropped.
+        seed: Of all levels.
+    """
+    most = max(1, len(vectors) // ROWS_PER_CLUSTER)
+    kept = tuple(dict.fromkeys(min(size, most) for size in sizes))
+    parts = [kmeans(vectors, size, seed, iterations=_ITERATIONS, restarts=1) for size in kept]
+    return with_temperatures(np.vstack(parts), tuple(len(part) for part in parts), vectors)
+
+
+def with_temperatures(centroids: Vectors, sizes: tuple[int, ...], vectors: Vectors) -> Levels:
+    """Set each level's temperature from how far training rows lie from their nearest centroid."""
+    bare = Levels(centroids, sizes, np.ones(len(sizes)))
+    return Levels(centroids, sizes, SHARPNESS * bare.nearest_square(vectors).mean(axis=0) + 1e-12)
