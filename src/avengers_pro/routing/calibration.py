@@ -5,7 +5,7 @@ prices is walked on training rows with leave-one-out expectations, so its scores
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
@@ -16,6 +16,7 @@ from avengers_pro.records.table import Floats
 
 PRICES = np.concatenate([[0.0], np.logspace(-4, 3, 200)])
 """Times 1 / the models' mean cost."""
+_MOST_KNOWN = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Calibration:
     guard_z: float
     open: bool
     arc: Floats
+    _known: dict[float, float] = field(default_factory=dict, repr=False, compare=False)
 
     def arrays(self) -> dict[str, Floats]:
         """Return everything as named arrays."""
@@ -101,8 +103,13 @@ class Calibration:
         """Return the price of an alpha; None = always the reference."""
         if alpha >= 1:
             return 0.0 if self.open else None
-        floor = self.prices[1] / 10 if len(self.prices) > 1 else 1.0
-        return float(np.exp(np.interp(1 - alpha, self.arc, np.log(np.maximum(self.prices, floor)))))
+        price = self._known.get(alpha)
+        if price is None:
+            floor = self.prices[1] / 10 if len(self.prices) > 1 else 1.0
+            price = float(np.exp(np.interp(1 - alpha, self.arc, np.log(np.maximum(self.prices, floor)))))
+            if len(self._known) < _MOST_KNOWN:
+                self._known[alpha] = price
+        return price
 
     def price_for_target(self, share: float, confidence: float, window: int | None) -> float | None:
         """Return the price of the cheapest policy whose score is at least ``share`` of the reference's.

@@ -242,16 +242,30 @@ class FittedMultiResolution:
 
     @cached_property
     def _table(self) -> Floats:
-        """(K, 2m): what each cluster adds to expected score and relative cost, level weight included."""
+        """(K, 2m): what each cluster adds to expected score and expected dollars, level weight included."""
         sums, cost_sums = deviation_sums(self.profile, self.means)
         table = np.empty((len(sums), 2 * len(self.models)))
         for level, (start, end) in enumerate(self.levels.bounds):
             strength = self.strengths[level]
             counts, cost_counts = self.profile.score_counts[start:end], self.profile.cost_counts[start:end]
             score = sums[start:end] / (counts + strength)
-            cost = cost_sums[start:end] / (cost_counts + max(strength, LEAST_COST_STRENGTH))
+            cost = cost_sums[start:end] / (cost_counts + max(strength, LEAST_COST_STRENGTH)) * self.means.costs
             table[start:end] = np.hstack([self.score_weights[level] * score, self.cost_weights[level] * cost])
         return table
+
+    @cached_property
+    def _base(self) -> Floats:
+        return np.concatenate([self.means.scores, self.means.costs])
+
+    @cached_property
+    def _least_costs(self) -> Floats:
+        return LEAST_COST_SHARE * self.means.costs
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every model was observed and priced on every row: no expectation can be NaN."""
+        scores, costs = self.profile.score_counts, self.profile.cost_counts
+        return bool((scores == scores[:, :1]).all() and (costs == scores).all())
 
     def arrays(self) -> Arrays:
         """Return sums, sample, what was derived from them, and the calibration."""
@@ -296,18 +310,14 @@ class FittedMultiResolution:
         """Add up what the levels say of each query."""
         rows = self.scaler.apply(queries.vectors) if self.scaler is not None else queries.vectors
         clusters, weights = self.levels.members(rows)
-        added = np.einsum("nq,nqm->nm", weights.reshape(len(rows), -1), self._table[clusters])
+        expected = np.einsum("nq,nqm->nm", weights.reshape(len(rows), -1), self._table[clusters])
+        expected += self._base
         m = len(self.models)
-        score, cost = self.means.scores + added[:, :m], _dollars(self.means.costs, added[:, m:])
+        score, cost = expected[:, :m], np.maximum(expected[:, m:], self._least_costs)
         estimate = MultiResolutionEstimate(self, clusters, weights, score, cost)
-        if self._has_gaps:
+        if not self.complete:
             score[self._uncovered(estimate.observations)] = np.nan
         return estimate
-
-    @cached_property
-    def _has_gaps(self) -> bool:
-        counts = self.profile.score_counts
-        return bool((counts != counts[:, :1]).any())
 
     def _uncovered(self, observations: Floats) -> NDArray[np.bool_]:
         """Find models that were observed elsewhere but not near a query: the mean says nothing about them here.
@@ -363,20 +373,19 @@ class MultiResolutionEstimate:
 
     def utility(self, alpha: float) -> Floats:
         """Return (n, m) expected score minus the price of alpha times expected cost; -inf for unknown models."""
-        calibration, exchange = self.fitted.calibration, self.fitted.exchange
-        price = calibration.price_at(alpha) if exchange is None else exchange.price
+        fitted = self.fitted
+        price = fitted.calibration.price_at(alpha) if fitted.exchange is None else fitted.exchange.price
         if price is None:
             only = np.full(self.expected_score.shape, -np.inf)
-            only[:, calibration.reference] = 0.0
+            only[:, fitted.calibration.reference] = 0.0
             return only
-        return utilities(self.expected_score, self.expected_cost, price)
+        utility = self.expected_score - price * self.expected_cost
+        return utility if fitted.complete else _with_gaps(utility, self.expected_score, self.expected_cost, price)
 
 
-def utilities(expected_score: Floats, expected_cost: Floats, price: float) -> Floats:
-    """Return score minus price times cost; an unpriced model is as dear as the dearest, an unknown one -inf."""
+def _with_gaps(utility: Floats, expected_score: Floats, expected_cost: Floats, price: float) -> Floats:
+    """Fill in NaN: an unpriced model is as dear as the dearest, a model of which nothing is known gets -inf."""
     unpriced = np.isnan(expected_cost)
-    if unpriced.any():
-        dearest = np.nanmax(expected_cost) if not unpriced.all() else 0.0
-        expected_cost = np.where(unpriced, dearest, expected_cost)
-    utility = expected_score - price * expected_cost
-    return np.where(np.isnan(utility), -np.inf, utility) if np.isnan(utility).any() else utility
+    dearest = np.nanmax(expected_cost) if not unpriced.all() else 0.0
+    filled = np.where(unpriced, expected_score - price * dearest, utility)
+    return np.where(np.isnan(filled), -np.inf, filled)
