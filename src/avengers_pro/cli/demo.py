@@ -46,7 +46,7 @@ def command(output: Path, seeds: int) -> None:
     from avengers_pro.evaluation import Protocol, evaluate
     from avengers_pro.records import read_records
     from avengers_pro.records import seeds as first_seeds
-    from avengers_pro.routing import DEFAULT_METHOD, ROUTERS, Policy, Router
+    from avengers_pro.routing import DEFAULT_METHOD, Policy, Router
 
     output.mkdir(parents=True, exist_ok=True)
     records = read_records(sample_path()).records
@@ -60,7 +60,7 @@ def command(output: Path, seeds: int) -> None:
         router = Router.fit(records)
         result = evaluate(
             records,
-            [DEFAULT_METHOD, *(name for name in ROUTERS[:3] if name != DEFAULT_METHOD)],
+            [DEFAULT_METHOD, "avengers-pro-paper", "avengers-pro-code"],
             protocol=Protocol(seeds=first_seeds(seeds)),
             source="sample pool",
             note=NOTE,

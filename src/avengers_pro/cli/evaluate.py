@@ -13,6 +13,7 @@ from avengers_pro.cli.options import (
     alpha_of,
     config_option,
     embedding_options,
+    method_name,
     method_options,
     names,
     records_options,
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from avengers_pro.evaluation.charts import ProfileRow
     from avengers_pro.evaluation.results import MethodResult, Point
     from avengers_pro.routing import Router
+
+
+METHOD_PARAMS = ("clusters", "top_clusters", "beta", "neighbours", "levels", "features", "objective")
 
 
 def read_alphas(text: str) -> tuple[float, ...]:
@@ -128,10 +132,11 @@ def command(
         raise click.UsageError("name the RECORDS to evaluate")
     knob = alpha_of(alpha, performance_weight, cost_sensitivity)
     protocol = _protocol(settings, knob)
-    chosen = list(ROUTERS) if "all" in methods else list(methods) or [DEFAULT_METHOD]
+    named = list(ROUTERS) if "all" in methods else list(methods) or [DEFAULT_METHOD]
+    chosen = [method_name(name, settings["features"]) for name in named]
     table = RecordsChoice(paths, score_scale, skip_bad_lines).read()
     choice = EmbeddingChoice(embedder, embedding_base_url, embedding_dimensions, max_tokens, no_cache)
-    params = {name: settings[name] for name in ("clusters", "top_clusters", "beta", "neighbours")}
+    params = {name: settings[name] for name in METHOD_PARAMS}
     with progress_bar() as show:
         loaded = choice.load(show)
         vectors = loaded.embed(table.queries)

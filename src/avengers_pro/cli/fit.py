@@ -12,6 +12,7 @@ from avengers_pro.cli.options import (
     RecordsChoice,
     config_option,
     embedding_options,
+    method_name,
     method_options,
     names,
     records_options,
@@ -21,7 +22,9 @@ from avengers_pro.cli.options import (
 @click.command("fit")
 @click.argument("records", nargs=-1, required=True, type=RECORDS_PATH)
 @click.option("-o", "--output", required=True, type=RECORDS_PATH, help="Folder to write the router to.")
-@click.option("--method", help="avengers-pro-paper (default), avengers-pro-code, avengers, knn, best-single.")
+@click.option(
+    "--method", help="avengers-pro (default), avengers-pro-paper, avengers-pro-code, avengers, knn, best-single, ..."
+)
 @click.option("--seed", type=int, default=42, show_default=True, help="Of everything random.")
 @click.option("--no-examples", is_flag=True, help="Keep no query text in the router (explain shows none then).")
 @method_options
@@ -57,7 +60,7 @@ def command(
     from avengers_pro.routing import DEFAULT_METHOD, Router, build_method
     from avengers_pro.routing.methods import settable
 
-    name = method or DEFAULT_METHOD
+    name = method_name(method or DEFAULT_METHOD, params["features"])
     chosen = build_method(name, settable(name, params))
     table = RecordsChoice(records, score_scale, skip_bad_lines).read()
     if excluded_models:

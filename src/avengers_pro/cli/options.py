@@ -62,12 +62,40 @@ embedding_options = _stack(
     click.option("--no-cache", is_flag=True, help="Do not keep vectors between runs."),
 )
 
+
+def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list of whole numbers A,B,C") from error
+
+
 method_options = _stack(
     click.option("--clusters", "-k", type=int, help="Clusters of k-means."),
     click.option("--top-clusters", "--top_clusters", type=int, help="Nearest clusters that decide."),
     click.option("--beta", type=float, help="Sharpness of the softmax over their distances."),
     click.option("--neighbours", type=int, help="Neighbours of knn."),
+    click.option("--levels", callback=_numbers, metavar="8,16,...", help="Clusters of each level of avengers-pro."),
+    click.option(
+        "--features",
+        type=click.Choice(["format", "none"]),
+        help="Look at how a text is written, too; avengers-pro does, other methods when asked.",
+    ),
+    click.option(
+        "--objective",
+        type=click.Choice(["micro", "macro"]),
+        help="avengers-pro: every query counts the same, or every dataset.",
+    ),
 )
+
+
+def method_name(name: str, features: str | None) -> str:
+    """Return the name of a method with ``--features`` applied: ``format`` turns X into X+format."""
+    native = name == "avengers-pro" or name.endswith("+format")
+    return f"{name}+format" if features == "format" and not native else name
+
 
 weight_options = _stack(
     click.option("--alpha", type=click.FloatRange(0, 1), help="1 = quality only, 0 = cost only."),

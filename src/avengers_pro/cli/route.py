@@ -23,6 +23,10 @@ CHUNK = 4096
 @click.argument("router", type=RECORDS_PATH)
 @click.argument("text", required=False)
 @weight_options
+@click.option("--target", type=float, metavar="T", help="Cheapest with at least T x the best single model's score.")
+@click.option("--budget", type=float, metavar="USD", help="Best score at a mean of at most so much a query.")
+@click.option("--confidence", type=float, default=0.9, show_default=True, help="How sure --target must be.")
+@click.option("--window", type=int, metavar="N", help="Promise --target for the next N queries, not in the long run.")
 @click.option("--max-cost", type=float, metavar="USD", help="Most expected cost of the query.")
 @click.option("--min-score", "--min_accuracy", type=float, help="Least expected score, in [0, 1].")
 @click.option("--models", default="", metavar="A,B", help="Only these models.")
@@ -39,6 +43,10 @@ def command(
     alpha: float | None,
     performance_weight: float | None,
     cost_sensitivity: float | None,
+    target: float | None,
+    budget: float | None,
+    confidence: float,
+    window: int | None,
     max_cost: float | None,
     min_score: float | None,
     models: str,
@@ -57,10 +65,10 @@ def command(
     Examples:
       avengers-pro route router/ "Integrate x^2 from 0 to 1." --alpha 0.5
       avengers-pro route router/ "Write a haiku." --max-cost 0.001 --explain
+      avengers-pro route router/ "Write a haiku." --target 0.95
       avengers-pro route router/ --input queries.jsonl --output decisions.jsonl
     """  # noqa: D301
     from avengers_pro.routing import Policy, Router
-    from avengers_pro.routing.policy import DEFAULT_ALPHA
 
     if (text is None) == (input_path is None):
         raise click.UsageError("give one TEXT, or --input FILE")
@@ -68,7 +76,11 @@ def command(
         raise click.UsageError("--output goes with --input")
     knob = alpha_of(alpha, performance_weight, cost_sensitivity)
     policy = Policy(
-        alpha=DEFAULT_ALPHA if knob is None else knob,
+        alpha=knob,
+        target=target,
+        budget=budget,
+        confidence=confidence,
+        window=window,
         min_score=min_score,
         max_cost=max_cost,
         models=names(models) or None,

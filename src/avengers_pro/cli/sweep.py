@@ -15,6 +15,7 @@ from avengers_pro.cli.options import (
     RecordsChoice,
     config_option,
     embedding_options,
+    method_name,
     method_options,
     names,
     records_options,
@@ -24,7 +25,7 @@ from avengers_pro.cli.options import (
 @click.command("sweep")
 @click.argument("records", nargs=-1, required=True, type=RECORDS_PATH)
 @click.option("--over", type=click.Choice(["alpha", "clusters", "top-clusters"]), required=True, help="What is varied.")
-@click.option("--method", help="Default: avengers-pro-paper.")
+@click.option("--method", help="Default: avengers-pro over alpha, avengers-pro-paper over clusters.")
 @click.option("--values", help="FROM:TO:STEP or A,B,C; default: the published ones.")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="How many splits.")
 @click.option("--output", type=RECORDS_PATH, help="Write the table as CSV.")
@@ -69,6 +70,7 @@ def command(
     from avengers_pro.records import seeds as first_seeds
     from avengers_pro.routing import DEFAULT_METHOD
 
+    name = method_name(method or (DEFAULT_METHOD if over == "alpha" else "avengers-pro-paper"), params["features"])
     protocol = Protocol(
         seeds=first_seeds(seeds),
         excluded_models=names(excluded_models),
@@ -81,7 +83,7 @@ def command(
         rows = sweep(
             table,
             over,
-            method or DEFAULT_METHOD,
+            name,
             values=None if values is None else read_alphas(values),
             protocol=protocol,
             embedder=loaded,
@@ -99,7 +101,7 @@ def command(
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
     else:
         print_table(
-            f"{method or DEFAULT_METHOD} over {over}",
+            f"{name} over {over}",
             [over, "metric", "mean", "low", "high"],
             [[f"{row.value:g}", row.metric, *(f"{x:.6g}" for x in (row.mean, row.low, row.high))] for row in rows],
         )
