@@ -74,9 +74,10 @@ def test_inspect_says_what_is_wrong_where(shell, tmp_path):
 def test_fit_inspect_route(shell, records):
     ran = shell("fit", records, "-o", "router", "--clusters", 12)
     assert ran.code == 0, ran.err
-    assert "avengers-pro-paper, 13 models, 300 queries" in ran.out
+    assert "avengers-pro-code, 13 models, 300 queries" in ran.out
+    assert "using --method avengers-pro-code" in ran.err
     about = json.loads(shell("inspect", "router", "--json").out)
-    assert about["method"] == "avengers-pro-paper"
+    assert about["method"] == "avengers-pro-code"
     assert about["params"]["clusters"] == 12
     assert len(about["clusters"]) == 12
     assert "Clusters" in shell("inspect", "router").out
@@ -163,7 +164,7 @@ def test_evaluate_prints_and_keeps_everything(shell, records, tmp_path):
     assert ran.code == 0, ran.err
     result = Evaluation.from_json((tmp_path / "r.json").read_bytes())
     assert ran.out.strip().splitlines()[-1] == result.verdict.text
-    assert result.methods["avengers-pro-paper"].params["clusters"] == 12
+    assert result.methods["avengers-pro-code"].params["clusters"] == 12
     assert "records.jsonl (simulated data)" in ran.out
     assert (tmp_path / "f.svg").read_text().startswith("<svg")
     assert result.verdict.text.split(" ")[0] in (tmp_path / "r.md").read_text()
@@ -206,7 +207,7 @@ def test_a_published_config_file_works_and_the_command_line_wins(shell, records,
     assert ran.code == 0, ran.err
     assert "max_workers has no effect" in ran.err
     result = Evaluation.from_json((tmp_path / "r.json").read_bytes())
-    params = result.methods["avengers-pro-paper"].params
+    params = result.methods["avengers-pro-code"].params
     assert (params["clusters"], params["top_clusters"]) == (25, 3)
     assert [split.seed for split in result.splits] == [2013]
     assert "At alpha 0.45" in ran.out
@@ -226,6 +227,46 @@ def test_a_flag_equal_to_its_default_still_overrides_the_config(shell, records, 
     told = json.loads(shell(*arguments, "--seeds", 5, "--train-ratio", 0.7).out)
     assert len(told["splits"]) == 5
     assert told["records"]["train_ratio"] == 0.7
+
+
+def test_flags_that_mean_nothing_to_the_method_are_refused(shell, records):
+    ran = shell("fit", records, "-o", "router", "--method", "knn", "--clusters", 5)
+    assert ran.code == 1
+    assert "--clusters means nothing to knn" in ran.err
+    assert shell("fit", records, "-o", "router", "--method", "oracle").code == 1
+    assert shell("fit", records, "-o", "nowhere/router").code == 1
+    assert shell("evaluate", records, "--report", "x.pdf").code == 2
+    assert shell("evaluate", records, "--seed", -1).code == 2
+    assert shell("evaluate", records, "--alphas", "0:inf:1").code == 2
+
+
+def test_exported_routers_keep_the_exclusions(shell, records, tmp_path):
+    ran = shell(
+        "evaluate", records, "--seeds", 1, "--alphas", "1", "--excluded_models", "openai/gpt-5",
+        "--excluded_datasets", "sim-aime", "--export_cluster", "models",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    router = Router.load(tmp_path / "models")
+    assert "openai/gpt-5" not in router.models
+    assert max(fact.observations for fact in router.facts) < 300
+
+
+def test_targets_and_budgets(shell, records):
+    assert shell("fit", records, "-o", "router").code == 0
+    cheap, good = (
+        json.loads(shell("route", "router", "What is 2 + 2?", "--target", target, "--json").out)
+        for target in (0.5, 1.0)
+    )
+    assert cheap["objective"].startswith("target 0.5")
+    assert cheap["candidates"][0]["expected_cost"] <= good["candidates"][0]["expected_cost"]
+    assert json.loads(shell("route", "router", "hi", "--budget", 0.01, "--json").out)["objective"].startswith("budget")
+    both = shell("route", "router", "hi", "--budget", 0.01, "--target", 1.0)
+    assert both.code == 1
+    assert "contradict" in both.err
+    assert shell("fit", records, "-o", "plain", "--method", "avengers-pro-paper").code == 0
+    uncalibrated = shell("route", "plain", "hi", "--target", 1.0)
+    assert uncalibrated.code == 1
+    assert "has no calibration" in uncalibrated.err
 
 
 def test_sweep(shell, records, tmp_path):

@@ -92,7 +92,7 @@ def test_unknown_names_are_errors_with_advice(name, params, message):
 def test_methods_that_cannot_be_fitted_say_why():
     records, vectors = synthetic()
     with pytest.raises(MethodError, match="at least 1 neighbour"):
-        build_method("knn", {"neighbours": 0}).fit(records, vectors, 0)
+        build_method("knn", {"neighbours": 0})
     with pytest.raises(MethodError, match="no model is named 'nobody'"):
         build_method("single:nobody").fit(records, vectors, 0)
 

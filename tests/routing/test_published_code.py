@@ -95,7 +95,16 @@ def test_refuses_records_without_a_usable_row():
 
 @pytest.mark.parametrize(
     ("params", "message"),
-    [({"clusters": 0}, "at least 1"), ({"top_clusters": 0}, "at least 1"), ({"beta": -1.0}, "not be negative")],
+    [
+        ({"clusters": 0}, "at least 1"),
+        ({"clusters": 2.5}, "whole number"),
+        ({"top_clusters": 0}, "at least 1"),
+        ({"beta": -1.0}, "beta must be"),
+        ({"beta": float("inf")}, "finite"),
+        ({"rank_offset": 0.0}, "rank_offset must be"),
+        ({"cost_norm": "maxx"}, "cost_norm must be one of"),
+        ({"missing": "guess"}, "missing must be one of"),
+    ],
 )
 def test_refuses_parameters_without_meaning(params, message):
     with pytest.raises(MethodError, match=message):

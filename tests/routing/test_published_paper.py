@@ -20,7 +20,7 @@ def paper_by_hand(fitted, vector, alpha):
     centroids = fitted.centers.centroids.astype(float)
     distance = [1 - float(np.dot(vector.astype(float), centroid)) for centroid in centroids]
     near = sorted(range(len(centroids)), key=lambda j: distance[j])[: fitted.settings.top_clusters]
-    total = np.zeros(len(fitted.models))
+    total, speaking = np.zeros(len(fitted.models)), np.zeros(len(fitted.models))
     for j in near:
         p, q = fitted.profile.mean_score[j], fitted.profile.mean_cost[j]
         known, priced = p[~np.isnan(p)], q[~np.isnan(q)]
@@ -33,7 +33,8 @@ def paper_by_hand(fitted, vector, alpha):
             else:
                 dear = 0.0 if priced.max() == priced.min() else (q[m] - priced.min()) / (priced.max() - priced.min())
             total[m] += alpha * quality + (1 - alpha) * (1 - dear)
-    return total
+            speaking[m] += 1
+    return np.divide(total * len(near), speaking, out=np.full(len(total), -np.inf), where=speaking > 0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -107,12 +108,16 @@ def test_expectations_are_the_pooled_means_of_the_nearest_clusters():
     assert estimate.observations[0].tolist() == np.isfinite(records.scores[near]).sum(axis=0).tolist()
 
 
-def test_global_cost_norm_compares_clusters_with_each_other():
-    records, vectors = synthetic()
-    fitted = ClusterMethod("global", ClusterParams(clusters=4, cost_norm="global")).fit(records, vectors, 0)
-    efficiency = fitted.balance(0.0)
-    cost = fitted.profile.mean_cost
-    np.testing.assert_allclose(efficiency, 1 - (cost - cost.min()) / (cost.max() - cost.min()))
+def test_equal_prices_are_equal_whatever_they_were_summed_from():
+    """A flat price seen three times and ten times differs in its last bit; that is no difference."""
+    n = 40
+    costs = np.full((n, 2), 0.1)
+    costs[3:, 0] = np.nan
+    scores = np.where(np.isnan(costs), np.nan, 1.0)
+    records = Records.from_arrays([f"q{i}" for i in range(n)], ["few", "many"], scores, costs)
+    _, vectors = synthetic(n=n)
+    fitted = ClusterMethod("flat", ClusterParams(clusters=1, top_clusters=1)).fit(records, vectors, 0)
+    np.testing.assert_array_equal(fitted.balance(0.0), [[1.0, 1.0]])
 
 
 def test_avengers_ranks_by_score_alone():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from avengers_pro.embedding.format import with_format
 from avengers_pro.embedding.static import StaticEmbedder
-from avengers_pro.errors import EmbedderMismatchError, EmbeddingError, PolicyError
+from avengers_pro.errors import EmbedderMismatchError, EmbeddingError, MethodError, PolicyError
 from avengers_pro.records import Records
 from avengers_pro.routing import Policy, Router
 from avengers_pro.routing.queries import Queries
@@ -169,8 +169,38 @@ def test_repeated_queries_count_once():
 def test_an_empty_query_and_vectors_of_another_length_are_errors(router):
     with pytest.raises(EmbeddingError, match="empty"):
         router.route("")
-    with pytest.raises(PolicyError, match="the router was fitted on"):
+    with pytest.raises(EmbedderMismatchError, match="the router was fitted on"):
         router.route_vectors(np.ones((1, 3), dtype=np.float32))
+
+
+def test_vectors_must_match_the_records_and_be_numbers(router):
+    records, vectors = synthetic()
+    with pytest.raises(MethodError, match="119 vectors for 120 records"):
+        Router.fit(records, vectors=vectors[:-1])
+    broken = router.embed(["hello"])
+    broken[0, 0] = np.nan
+    with pytest.raises(EmbedderMismatchError, match="NaN"):
+        router.route_vectors(broken)
+
+
+def test_a_router_does_not_load_local_models_by_itself(tmp_path, sample):
+    """Such a folder may hold code; the caller has to name it."""
+
+    class Local(StaticEmbedder):
+        @property
+        def id(self):
+            return "sentence-transformers:anything"
+
+    Router.fit(sample.take(range(200)), Local(), "avengers-pro-paper").save(tmp_path / "router")
+    with pytest.raises(EmbedderMismatchError, match="name it"):
+        Router.load(tmp_path / "router").route("hello")
+    assert Router.load(tmp_path / "router", embedder=Local()).route("hello").feasible
+
+
+def test_references_cannot_serve():
+    records, vectors = synthetic()
+    with pytest.raises(MethodError, match="reference for evaluations"):
+        Router.fit(records, method="oracle", vectors=vectors)
 
 
 def test_the_embedder_of_the_fit_is_required(tmp_path, router):

@@ -1,5 +1,6 @@
 """``avengers-pro evaluate``: is routing worth it on these records?"""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,13 +8,16 @@ import click
 
 from avengers_pro.cli.console import dollars, percent, print_table, progress_bar, tell
 from avengers_pro.cli.options import (
+    METHOD_PARAMS,
     RECORDS_PATH,
+    SEED,
     EmbeddingChoice,
     RecordsChoice,
     alpha_of,
+    checked_parent,
+    chosen_methods,
     config_option,
     embedding_options,
-    method_name,
     method_options,
     names,
     records_options,
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     from avengers_pro.routing import Router
 
 
-METHOD_PARAMS = ("clusters", "top_clusters", "beta", "neighbours", "levels", "features", "objective")
+REPORTS = (".html", ".md")
 
 
 def read_alphas(text: str) -> tuple[float, ...]:
@@ -37,10 +41,10 @@ def read_alphas(text: str) -> tuple[float, ...]:
     try:
         if ":" in text:
             low, high, step = (float(part) for part in text.split(":"))
-            steps = round((high - low) / step)
+            steps = math.floor((high - low) / step + 1e-9)
             return tuple(np.linspace(low, low + steps * step, steps + 1).round(6).tolist())
         return tuple(sorted(float(part) for part in text.split(",")))
-    except (ValueError, ZeroDivisionError) as error:
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise click.BadParameter(f"{text!r} is neither FROM:TO:STEP nor a list A,B,C", param_hint="--alphas") from error
 
 
@@ -49,7 +53,7 @@ def read_alphas(text: str) -> tuple[float, ...]:
 @click.option("--input", "input_path", type=RECORDS_PATH, help="Another way to name RECORDS.")
 @click.option("--method", "methods", multiple=True, help="May be repeated; the verdict is about the first; or 'all'.")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="How many splits.")
-@click.option("--seed", type=int, help="One split with this seed instead.")
+@click.option("--seed", type=SEED, help="One split with this seed instead.")
 @click.option("--alphas", default="0:1:0.02", show_default=True, help="FROM:TO:STEP or A,B,C.")
 @click.option("--train-ratio", "--train_ratio", type=float, default=0.7, show_default=True, help="Of each dataset.")
 @click.option("--min-accuracy", "--min_accuracy", type=float, help="Least expected score of a candidate.")
@@ -124,16 +128,19 @@ def command(
       avengers-pro evaluate --input records.jsonl --performance_weight 0.7 --cost_sensitivity 0.3
     """  # noqa: D301
     from avengers_pro.evaluation import evaluate
-    from avengers_pro.routing import DEFAULT_METHOD, ROUTERS, Router, build_method
+    from avengers_pro.evaluation.protocol import usable_table
+    from avengers_pro.routing import Router, build_method
     from avengers_pro.routing.methods import settable
 
     paths = (*records, *([input_path] if input_path else []))
     if not paths:
         raise click.UsageError("name the RECORDS to evaluate")
+    checked_parent(output, report, figure, export_cluster)
+    if report is not None and report.suffix not in REPORTS:
+        raise click.BadParameter(f"{report} must end in {' or '.join(REPORTS)}", param_hint="--report")
     knob = alpha_of(alpha, performance_weight, cost_sensitivity)
     protocol = _protocol(settings, knob)
-    named = list(ROUTERS) if "all" in methods else list(methods) or [DEFAULT_METHOD]
-    chosen = [method_name(name, settings["features"]) for name in named]
+    chosen = chosen_methods(methods, settings, settings["max_router"])
     table = RecordsChoice(paths, score_scale, skip_bad_lines).read()
     choice = EmbeddingChoice(embedder, embedding_base_url, embedding_dimensions, max_tokens, no_cache)
     params = {name: settings[name] for name in METHOD_PARAMS}
@@ -156,7 +163,16 @@ def command(
     router = None
     if export_cluster is not None or report is not None:
         built = build_method(chosen[0], settable(chosen[0], params))
-        router = Router.fit(table, loaded, built, vectors=vectors, embedder_spec=choice.spec or "static")
+        used = usable_table(table, protocol)
+        router = Router.fit(
+            used.records,
+            loaded,
+            built,
+            vectors=used.vectors_from(table, vectors),
+            seed=protocol.seeds[0],
+            embedder_spec=choice.spec or "static",
+            options=choice.options(),
+        )
     write_pictures(result, report, figure, router)
     if export_cluster is not None and router is not None:
         router.save(export_cluster)
@@ -200,12 +216,10 @@ def write_pictures(
     from avengers_pro.evaluation.report import html_report, markdown_report
 
     if report.suffix == ".md":
-        beside = figure.name if figure is not None else None
-        report.write_text(markdown_report(result, beside), encoding="utf-8")
-    elif report.suffix in {".html", ".htm"}:
-        report.write_text(html_report(result, profile_rows(router) if router else ()), encoding="utf-8")
+        text = markdown_report(result, figure.name if figure is not None else None)
     else:
-        raise click.BadParameter(f"{report} must end in .html or .md", param_hint="--report")
+        text = html_report(result, profile_rows(router) if router else ())
+    report.write_text(text, encoding="utf-8")
 
 
 def profile_rows(router: "Router") -> "list[ProfileRow]":
@@ -255,7 +269,7 @@ def print_evaluation(result: "Evaluation", alpha: float | None = None) -> None:
         )
     click.echo()
     print_table(
-        "The whole curve (best point picked on test, as the literature does)",
+        "The whole curve (best point picked on test, as the literature does; means over queries)",
         ["method", "area", "PerfGain", "CostSave@100", "@95", "@90", "AIQ", "ParetoDist"],
         [_curve_row(label, found) for label, found in everyone.items()],
     )

@@ -8,11 +8,13 @@ import click
 from avengers_pro.cli.console import progress_bar, tell
 from avengers_pro.cli.options import (
     RECORDS_PATH,
+    SEED,
     EmbeddingChoice,
     RecordsChoice,
+    checked_parent,
+    chosen_methods,
     config_option,
     embedding_options,
-    method_name,
     method_options,
     names,
     records_options,
@@ -25,7 +27,7 @@ from avengers_pro.cli.options import (
 @click.option(
     "--method", help="avengers-pro (default), avengers-pro-paper, avengers-pro-code, avengers, knn, best-single, ..."
 )
-@click.option("--seed", type=int, default=42, show_default=True, help="Of everything random.")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random.")
 @click.option("--no-examples", is_flag=True, help="Keep no query text in the router (explain shows none then).")
 @method_options
 @embedding_options
@@ -57,10 +59,11 @@ def command(
       avengers-pro fit records.jsonl -o router/ --method avengers-pro-code --clusters 32
       avengers-pro fit records.jsonl -o router/ --embedder openai:text-embedding-3-small
     """  # noqa: D301
-    from avengers_pro.routing import DEFAULT_METHOD, Router, build_method
+    from avengers_pro.routing import Router, build_method
     from avengers_pro.routing.methods import settable
 
-    name = method_name(method or DEFAULT_METHOD, params["features"])
+    checked_parent(output)
+    (name,) = chosen_methods([method] if method else [], params)
     chosen = build_method(name, settable(name, params))
     table = RecordsChoice(records, score_scale, skip_bad_lines).read()
     if excluded_models:
@@ -80,6 +83,7 @@ def command(
             seed=seed,
             keep_examples=not no_examples,
             embedder_spec=choice.spec or "static",
+            options=choice.options(),
         )
     router.save(output)
     unpriced = [fact.name for fact in router.facts if fact.mean_cost != fact.mean_cost]

@@ -58,8 +58,8 @@ def _inspect_router(folder: Path, *, as_json: bool) -> None:
     about = {
         "method": router.method.name,
         "params": dict(router.method.params()),
-        "embedder": router.embedder_id,
-        "dimension": router.dimension,
+        "embedder": router.embedding.id,
+        "dimension": router.embedding.dimension,
         "fingerprint": router.fingerprint,
         "seed": router.seed,
         "models": [
@@ -76,7 +76,7 @@ def _inspect_router(folder: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(about, indent=2, ensure_ascii=False))
         return
-    click.echo(f"{router.method.name}, embedder {router.embedder_id}, seed {router.seed}")
+    click.echo(f"{router.method.name}, embedder {router.embedding.id}, seed {router.seed}")
     click.echo(f"fitted on records {router.fingerprint[:16]}\n")
     rows = [
         [fact.name, str(fact.observations), f"{fact.mean_score:.3f}", dollars(fact.mean_cost * 1000)]

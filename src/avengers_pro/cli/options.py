@@ -3,7 +3,7 @@
 import json
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from avengers_pro.cli.console import progress_bar, tell
-from avengers_pro.errors import AvengersProError, PolicyError
+from avengers_pro.errors import AvengersProError, MethodError, PolicyError
 
 if TYPE_CHECKING:
     from avengers_pro.embedding import Embedder, EmbeddingOptions
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 Decorated = Callable[..., Any]
 HOME_VARIABLE = "AVENGERS_PRO_HOME"
 RECORDS_PATH = click.Path(path_type=Path)
+SEED = click.IntRange(0, 2**31 - 1)
+
+
+def checked_parent(*paths: Path | None) -> None:
+    """Refuse, before any work, to write into a folder that is not there.
+
+    Raises:
+        AvengersProError: Naming the folder.
+    """
+    for path in paths:
+        if path is not None and not path.absolute().parent.is_dir():
+            raise AvengersProError(f"{path}: the folder {path.absolute().parent} does not exist; make it first")
 
 
 def user_folder() -> Path:
@@ -91,10 +103,36 @@ method_options = _stack(
 )
 
 
-def method_name(name: str, features: str | None) -> str:
-    """Return the name of a method with ``--features`` applied: ``format`` turns X into X+format."""
-    native = name == "avengers-pro" or name.endswith("+format")
-    return f"{name}+format" if features == "format" and not native else name
+METHOD_PARAMS = ("clusters", "top_clusters", "beta", "neighbours", "levels", "features", "objective")
+_PUBLISHED_PARAMS = ("clusters", "top_clusters", "beta")
+
+
+def chosen_methods(named: Sequence[str], params: Mapping[str, Any], max_router: int = 1) -> list[str]:
+    """Return the methods to use, ``--features`` applied; without a name, ours, or the published one its flags ask for.
+
+    Raises:
+        MethodError: If a flag is given that none of the methods has.
+    """
+    from avengers_pro.routing import DEFAULT_METHOD, ROUTERS
+    from avengers_pro.routing.methods import settable
+
+    given = {name: params[name] for name in METHOD_PARAMS if params.get(name) is not None}
+    methods = list(ROUTERS) if "all" in named else list(named)
+    if not methods and (max_router > 1 or given.keys() & set(_PUBLISHED_PARAMS)):
+        methods = ["avengers-pro-code"]
+        tell("using --method avengers-pro-code, the released algorithm, whose settings these flags are")
+    methods = methods or [DEFAULT_METHOD]
+    for name in given.keys() - {"features"}:
+        if not any(name in settable(method, given) for method in methods):
+            raise MethodError(
+                f"--{name.replace('_', '-')} means nothing to {', '.join(methods)}; name another --method"
+            )
+    wants_format = given.get("features") == "format"
+    return [f"{name}+format" if wants_format and not _looks_at_format(name) else name for name in methods]
+
+
+def _looks_at_format(name: str) -> bool:
+    return name == "avengers-pro" or name.endswith("+format")
 
 
 weight_options = _stack(
@@ -196,8 +234,10 @@ _PUBLISHED_KEYS = {
     "n_clusters": "clusters",
     "top_k": "top_clusters",
     "min_accuracy_threshold": "min_accuracy",
+    "method": "methods",
     "embedding_base_url": "embedding_base_url",
 }
+_LISTS = frozenset({"methods"})
 _WITHOUT_EFFECT = {
     "max_workers": "requests run concurrently by themselves",
     "cluster_batch_size": "batches size themselves",
@@ -228,7 +268,7 @@ def read_config(path: Path, known: Mapping[str, click.Parameter]) -> dict[str, A
         elif key == "embedding_model":
             found["embedder"] = f"openai:{value}"
         elif (name := _PUBLISHED_KEYS.get(key, key.replace("-", "_"))) in known:
-            found[name] = ",".join(value) if isinstance(value, list) else value
+            found[name] = ",".join(map(str, value)) if isinstance(value, list) and name not in _LISTS else value
         else:
             from difflib import get_close_matches
 

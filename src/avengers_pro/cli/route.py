@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from avengers_pro.cli.console import dollars, print_table, progress_bar, tell
-from avengers_pro.cli.options import RECORDS_PATH, EmbeddingChoice, alpha_of, names, weight_options
+from avengers_pro.cli.options import RECORDS_PATH, EmbeddingChoice, alpha_of, checked_parent, names, weight_options
 
 if TYPE_CHECKING:
     from avengers_pro.routing import Policy, Router
@@ -35,6 +34,7 @@ CHUNK = 4096
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--input", "input_path", type=RECORDS_PATH, help="JSONL with 'query' or 'messages' on each line.")
 @click.option("--output", "output_path", type=RECORDS_PATH, help="JSONL of decisions, in the same order.")
+@click.option("--embedder", metavar="SPEC", help="For a router of a local model, which it does not load by itself.")
 @click.option("--embedding-base-url", envvar="EMBEDDING_BASE_URL", metavar="URL", help="For a router that needs it.")
 def command(
     router: Path,
@@ -55,6 +55,7 @@ def command(
     as_json: bool,
     input_path: Path | None,
     output_path: Path | None,
+    embedder: str | None,
     embedding_base_url: str | None,
 ) -> None:
     """Choose a model with a fitted ROUTER for TEXT ("-" reads stdin), or for every line of --input.
@@ -86,8 +87,10 @@ def command(
         models=names(models) or None,
         exclude=names(exclude),
     )
-    choice = EmbeddingChoice(None, embedding_base_url, None, None, no_cache=False)
-    loaded = Router.load(router, options=choice.options())
+    choice = EmbeddingChoice(embedder, embedding_base_url, None, None, no_cache=False)
+    with progress_bar() as show:
+        named = choice.load(show) if embedder is not None else None
+        loaded = Router.load(router, embedder=named, options=choice.options())
     if input_path is not None:
         _route_file(loaded, policy, input_path, output_path)
         return
@@ -141,11 +144,14 @@ def _print_explanation(explanation: "Explanation") -> None:
 
 def _route_file(router: "Router", policy: "Policy", source: Path, target: Path | None) -> None:
     """Decide chunk by chunk; the output appears under its name only when it is whole."""
+    from avengers_pro.records.queries import read_queries
+
+    checked_parent(target)
     draft = None if target is None else target.with_name(target.name + ".part")
     infeasible = total = 0
     size = source.stat().st_size if source.is_file() else 0
     with progress_bar() as show, _opened(draft) as out:
-        lines = _queries(source)
+        lines = read_queries(source)
         while chunk := list(islice(lines, CHUNK)):
             decisions = router.route_many([query for query, _, _ in chunk], policy)
             for decision, (_, index, _) in zip(decisions, chunk, strict=True):
@@ -172,10 +178,3 @@ def _opened(draft: Path | None) -> IO[str]:
     if draft is None:
         return nullcontext(sys.stdout)  # type: ignore[return-value]  # a context manager around a text stream
     return draft.open("w", encoding="utf-8")
-
-
-def _queries(path: Path) -> Iterator[tuple[str, Any, int]]:
-    """Yield (query, index, bytes read) of each line."""
-    from avengers_pro.records.queries import read_queries
-
-    yield from read_queries(path)

@@ -13,9 +13,10 @@ from avengers_pro.cli.options import (
     RECORDS_PATH,
     EmbeddingChoice,
     RecordsChoice,
+    checked_parent,
+    chosen_methods,
     config_option,
     embedding_options,
-    method_name,
     method_options,
     names,
     records_options,
@@ -68,9 +69,10 @@ def command(
     from avengers_pro.evaluation import Protocol
     from avengers_pro.evaluation.sweep import sweep, sweep_csv
     from avengers_pro.records import seeds as first_seeds
-    from avengers_pro.routing import DEFAULT_METHOD
 
-    name = method_name(method or (DEFAULT_METHOD if over == "alpha" else "avengers-pro-paper"), params["features"])
+    wanted = method or (None if over == "alpha" else "avengers-pro-paper")
+    (name,) = chosen_methods([wanted] if wanted else [], params)
+    checked_parent(output, figure)
     protocol = Protocol(
         seeds=first_seeds(seeds),
         excluded_models=names(excluded_models),

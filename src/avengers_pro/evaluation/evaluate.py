@@ -53,7 +53,7 @@ def evaluate(
     embedder = load_embedder(embedder) if isinstance(embedder, str) else embedder
     if progress is not None:
         progress("embedding", 0, 1)
-    vectors = embedder.embed(table.records.queries) if vectors is None else vectors[table.rows_in(records)]
+    vectors = embedder.embed(table.records.queries) if vectors is None else table.vectors_from(records, vectors)
     dimension = vectors.shape[1]
     if any(contestant.method.features == "format" for contestant in contestants):
         vectors = with_format(vectors, table.records.queries)
@@ -87,6 +87,8 @@ def _contestants(methods: Sequence[str | Method], params: Mapping[str, Any], pro
                     f"return; it is kept for --method avengers-pro-code alone, not {built.name}"
                 )
             selected, label = protocol.max_router, f"{built.name} (oracle among {protocol.max_router} selected)"
+        if label in chosen:
+            raise EvaluationError(f"method {label!r} is named twice; give the second one another name")
         chosen[label] = Contestant(label, built, baseline=False, selected=selected)
     for name in BASELINES:
         if name not in chosen:

@@ -34,6 +34,7 @@ def draw_weights(records: Records, seed: int = 0, replicates: int = REPLICATES) 
 def part_weights(weights: NDArray[np.float32], rows: NDArray[np.intp]) -> Floats:
     """Return (b, n_test) weights of one test part, each line summing to 1."""
     mine = weights[:, rows].astype(np.float64)
+    mine[mine.sum(axis=1) == 0] = 1.0  # a tiny part of which a replicate drew nothing
     mine /= mine.sum(axis=1, keepdims=True)
     return mine
 

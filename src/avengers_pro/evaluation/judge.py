@@ -33,6 +33,8 @@ from avengers_pro.routing.baselines import SingleModel
 from avengers_pro.routing.method import Method
 
 BEST = "best-single"
+REFERENCES = frozenset({"oracle", "dataset-label", "random"})
+"""Baselines that are no routers: the range and the frontier that others are measured by leave them out."""
 STATIC = "static"
 
 
@@ -67,6 +69,7 @@ class Judge:
         self._splits: list[SplitInfo] = []
         self._singles: list[Replay] = []
         self._best: list[int] = []
+        self._best_macro: list[int] = []
         self._weak: list[int | None] = []
         self._runs: dict[str, list[_Run]] = {contestant.label: [] for contestant in contestants}
 
@@ -75,6 +78,7 @@ class Judge:
         train = split.train
         cheapest = int(np.argmin(np.nan_to_num(train.costs, nan=np.inf).sum(axis=0)))
         self._best.append(split.best)
+        self._best_macro.append(split.best_macro)
         self._weak.append(cheapest if len(train.models) == 2 else None)  # noqa: PLR2004
         self._singles.append(_every_single(split.test))
         self._splits.append(
@@ -104,8 +108,16 @@ class Judge:
         )
         if alphas is None or len(alphas) == 1:
             return _Run(seen, dict.fromkeys(GOALS, 0))
-        min_score = self._min_score if is_router else None
-        curve = train_curve(method, split.train, split.train_vectors, alphas, split.best, split.seed, min_score)
+        curve = train_curve(
+            method,
+            split.train,
+            split.train_vectors,
+            alphas,
+            split.best,
+            split.seed,
+            min_score=self._min_score if is_router else None,
+            selected=contestant.selected,
+        )
         return _Run(seen, {goal: curve.pick(share) for goal, share in GOALS.items()})
 
     def verdict(self, info: RecordsInfo) -> Evaluation:
@@ -126,20 +138,27 @@ class Judge:
         )
 
     def _yardstick(self, split: int) -> Yardstick:
-        everything = [self._singles[split], *(runs[split].replay for runs in self._runs.values())]
+        routers = [label for label in self._runs if label not in REFERENCES]
+        everything = [self._singles[split], *(self._runs[label][split].replay for label in routers)]
         costs = np.concatenate([seen.costs.mean(axis=1) for seen in everything])
         scores = np.concatenate([seen.scores.mean(axis=1) for seen in everything])
         known = np.isfinite(costs) & np.isfinite(scores)
         low, high = (float(costs[known].min()), float(costs[known].max())) if known.any() else (np.nan, np.nan)
         return Yardstick(
-            self._best[split], self._weak[split], self._singles[split], (low, high), costs[known], scores[known]
+            self._best[split],
+            self._best_macro[split],
+            self._weak[split],
+            self._singles[split],
+            (low, high),
+            costs[known],
+            scores[known],
         )
 
     def _result(self, contestant: Contestant, yardsticks: list[Yardstick]) -> MethodResult:
         splits = []
         for split, run in enumerate(self._runs[contestant.label]):
             yardstick = yardsticks[split]
-            points = {} if contestant.label in {BEST, "random", "oracle"} else run.picked
+            points = {} if contestant.baseline and contestant.label in {BEST, "random", "oracle"} else run.picked
             splits.append(
                 SplitResult(
                     seed=self._splits[split].seed,
@@ -195,7 +214,7 @@ class Judge:
                 score = values_of(mean_statistic([seen.scores[line] for seen, line in lines]), parts)
                 single = values_of(mean_statistic(best_scores), parts)
                 paired.append(compare(label, BEST, f"score at {goal}", score, single))
-                if priced:
+                if priced and all((mine @ costs > 0).all() for mine, costs in zip(parts, best_costs, strict=True)):
                     cost = values_of(mean_statistic([seen.costs[line] for seen, line in lines]), parts)
                     base = values_of(mean_statistic(best_costs), parts)
                     ratio, one = cost / base, np.ones_like(cost)
@@ -215,7 +234,7 @@ def _operating_point(seen: Replay, line: int, yardstick: Yardstick) -> Operating
     best_score, best_cost = yardstick.best_score, yardstick.best_cost
     ratios = gains(
         seen.scores[line],
-        singles.scores[yardstick.best],
+        singles.scores[yardstick.best_macro],
         np.nanmean(singles.scores, axis=0),
         np.nanmax(singles.scores, axis=0),
         seen.part.dataset_weights,

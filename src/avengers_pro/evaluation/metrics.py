@@ -10,6 +10,7 @@ from avengers_pro.evaluation.results import Metrics
 from avengers_pro.records.table import Floats
 
 TARGETS = (100, 95, 90)
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Yardstick:
     """What every method of a split is measured against.
 
     Attributes:
-        best: Column of the best single model, chosen on train.
+        best: Column of the best single model, chosen on train by the mean over queries.
+        best_macro: The same by the mean over datasets; macro metrics refer to it.
         weak: Column of the cheapest model on train, for APGR; None unless the pool has two models.
         singles: All single models, one line each.
         cost_range: Least and largest cost a query over everything compared.
@@ -25,6 +27,7 @@ class Yardstick:
     """
 
     best: int
+    best_macro: int
     weak: int | None
     singles: Replay
     cost_range: tuple[float, float]
@@ -47,7 +50,7 @@ def curve_metrics(replay: Replay, yardstick: Yardstick) -> Metrics:
     weights = replay.part.dataset_weights
     scores, costs = replay.scores.mean(axis=1), replay.costs.mean(axis=1)
     macro = (replay.scores @ weights).mean(axis=1)
-    best_macro = float((yardstick.singles.scores[yardstick.best] @ weights).mean())
+    best_macro = float((yardstick.singles.scores[yardstick.best_macro] @ weights).mean())
     metrics: Metrics = {
         "perf_gain": _ratio_gain(float(scores.max()), yardstick.best_score),
         "perf_gain_macro": _ratio_gain(float(macro.max()), best_macro),
@@ -55,10 +58,12 @@ def curve_metrics(replay: Replay, yardstick: Yardstick) -> Metrics:
     priced = np.isfinite(costs).all() and np.isfinite(yardstick.best_cost)
     metrics["area"] = area_at_best(costs, scores, yardstick.best_cost) if priced else np.nan
     metrics["aiq"] = aiq(costs, scores, *yardstick.cost_range) if priced else np.nan
+    macro_cost = float(yardstick.singles.costs[yardstick.best_macro].mean())
     for target in TARGETS:
-        metrics[f"cost_save_{target}"] = _saved(costs, scores, yardstick, target) if priced else np.nan
-        at_macro = _saved(costs, macro, yardstick, target, best_macro) if priced else np.nan
-        metrics[f"cost_save_{target}_macro"] = at_macro
+        saved = _saved(costs, scores, target / 100 * yardstick.best_score, yardstick.best_cost)
+        metrics[f"cost_save_{target}"] = saved if priced else np.nan
+        saved = _saved(costs, macro, target / 100 * best_macro, macro_cost)
+        metrics[f"cost_save_{target}_macro"] = saved if priced else np.nan
     metrics["pareto_dist"] = (
         pareto_distance(costs, scores, yardstick.all_costs, yardstick.all_scores) if priced else np.nan
     )
@@ -70,12 +75,11 @@ def _ratio_gain(score: float, best: float) -> float:
     return score / best - 1 if best > 0 else float("nan")
 
 
-def _saved(costs: Floats, scores: Floats, yardstick: Yardstick, target: int, best_score: float | None = None) -> float:
-    """CostSave@target: 1 - H^-1(target % of the best single model's score) / its cost; NaN if not reached."""
-    goal = (yardstick.best_score if best_score is None else best_score) * target / 100
-    if not yardstick.best_cost > 0:
+def _saved(costs: Floats, scores: Floats, goal: float, best_cost: float) -> float:
+    """CostSave: 1 - H^-1(goal) / the best single model's cost; NaN if the goal is not reached."""
+    if not best_cost > 0 or not np.isfinite(costs).all():
         return float("nan")
-    return 1 - Frontier.of(costs, scores).cost_at(goal) / yardstick.best_cost
+    return 1 - Frontier.of(costs, scores).cost_at(goal - ROUNDING) / best_cost
 
 
 def _apgr(replay: Replay, yardstick: Yardstick) -> float:

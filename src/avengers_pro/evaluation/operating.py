@@ -11,6 +11,7 @@ from avengers_pro.records.table import Floats, Records
 from avengers_pro.routing.method import Method
 
 FOLDS = 3
+ROUNDING = 1e-12
 GOALS = {"quality": None, "equal": 1.0, "95%": 0.95, "90%": 0.9}
 """``quality`` maximises the score; the others are the cheapest alpha that keeps this share of the best single's."""
 
@@ -32,7 +33,7 @@ class TrainCurve:
     def pick(self, goal: float | None) -> int:
         """Return the position of the alpha that meets a goal of ``GOALS``; the best score if none does."""
         if goal is not None:
-            meets = np.flatnonzero(self.scores >= goal * self.best_score)
+            meets = np.flatnonzero(self.scores >= goal * self.best_score - ROUNDING)
             if meets.size:
                 return int(meets[np.lexsort((-self.scores[meets], self.costs[meets]))[0]])
         return int(np.lexsort((self.costs, -self.scores))[0])
@@ -45,7 +46,9 @@ def train_curve(
     alphas: Floats,
     best: int,
     seed: int,
+    *,
     min_score: float | None = None,
+    selected: int = 1,
 ) -> TrainCurve:
     """Cross-validate a method inside train, folds stratified by dataset."""
     scores, costs = np.zeros((2, len(alphas)))
@@ -54,7 +57,7 @@ def train_curve(
         rest, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         fitted = method.fit(records.take(rest), vectors[rest], seed)
         part = Part(records.take(held), vectors[held], held)
-        seen = replay(fitted, part, alphas.tolist(), min_score=min_score)
+        seen = replay(fitted, part, alphas.tolist(), min_score=min_score, selected=selected)
         scores += seen.scores.sum(axis=1)
         costs += seen.costs.sum(axis=1)
     return TrainCurve(scores / len(records), costs / len(records), float(np.nanmean(records.scores[:, best])))

@@ -49,6 +49,7 @@ class Protocol:
             raise EvaluationError(f"seeds must be distinct and at least one, got {list(self.seeds)}")
         if not self.alphas or not all(0 <= alpha <= 1 for alpha in self.alphas):
             raise EvaluationError("alphas must lie in [0, 1], at least one")
+        object.__setattr__(self, "alphas", tuple(sorted(set(self.alphas))))
         for name, value, known in (
             ("dataset exclusion mode", self.exclusion, {"hard", "soft"}),
             ("gaps", self.gaps, {"exclude", "mask"}),
@@ -73,10 +74,16 @@ class Table:
     duplicates: int
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def rows_in(self, source: Records) -> list[int]:
-        """Say which row of the source each row is."""
-        first = {query: row for row, query in reversed(list(enumerate(source.queries)))}
-        return [first[query] for query in self.records.queries]
+    def vectors_from(self, source: Records, vectors: Vectors) -> Vectors:
+        """Pick this table's rows from the (n, d) vectors of the records it was made of.
+
+        Raises:
+            EvaluationError: If vectors and source differ in length.
+        """
+        if len(vectors) != len(source):
+            raise EvaluationError(f"{len(vectors)} vectors for {len(source)} records; one row each is needed")
+        first = source.first_rows()
+        return vectors[[first[query] for query in self.records.queries]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,8 @@ class Split:
 
     Attributes:
         seed: Of the split.
-        best: Column of the best single model, chosen on train.
+        best: Column of the best single model, chosen on train by the mean over queries.
+        best_macro: The same by the mean over datasets.
         dimension: How many first columns of the vectors are the embedding; format features may follow.
         train: Rows to fit on. train_vectors: Theirs.
         test: Rows to judge on.
@@ -93,6 +101,7 @@ class Split:
 
     seed: int
     best: int
+    best_macro: int
     dimension: int
     train: Records
     train_vectors: Vectors
@@ -125,7 +134,12 @@ def usable_table(records: Records, protocol: Protocol) -> Table:
     complete = unique.complete_models()
     left_out = {}
     if protocol.gaps == "exclude":
-        left_out = {name: "not observed on every query" for name in unique.models if name not in complete}
+        scored = np.asarray(np.isfinite(unique.scores).all(axis=0))
+        left_out = {
+            name: "cost not known on every query" if whole else "not observed on every query"
+            for name, whole in zip(unique.models, scored, strict=True)
+            if name not in complete
+        }
     if len(complete) + (protocol.gaps == "mask") < 2:  # noqa: PLR2004
         raise EvaluationError(
             f"{len(complete)} of {len(unique.models)} models have a score"
@@ -154,5 +168,9 @@ def make_split(records: Records, vectors: Vectors, dimension: int, protocol: Pro
     train, test = stratified_split(records.take(usable), protocol.train_ratio, seed)
     train, test = np.concatenate([usable[train], always_train]), usable[test]
     known = records.take(train)
-    best = best_single(known, records.complete_models())
-    return Split(seed, best, dimension, known, vectors[train], Part(records.take(test), vectors[test], test))
+    eligible = records.complete_models()
+    by_dataset = 1 / np.bincount(known.dataset_codes)[known.dataset_codes]
+    best, best_macro = best_single(known, eligible), best_single(known, eligible, by_dataset)
+    return Split(
+        seed, best, best_macro, dimension, known, vectors[train], Part(records.take(test), vectors[test], test)
+    )

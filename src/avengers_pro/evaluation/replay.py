@@ -134,6 +134,8 @@ def replay(
         raise EvaluationError("the method has no model to choose from")
     to_part = np.append(np.array(columns, dtype=np.int16), np.int16(-1))
     observed = np.isfinite(part.records.scores[:, columns])
+    if part.records.has_costs:
+        observed &= np.isfinite(part.records.costs[:, columns])
     queries = part.queries
     if columns != list(range(len(part.records.models))) and queries.scores is not None and queries.costs is not None:
         queries = Queries(queries.vectors, queries.datasets, queries.scores[:, columns], queries.costs[:, columns])

@@ -110,7 +110,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     """The plain sentence and what it rests on.
 
     Attributes:
-        outcome: ``beats``, ``matches`` or ``does not beat``.
+        outcome: ``beats``, ``matches``, ``does not beat``, or ``no verdict`` for the published multi-model selection.
         method: Which method the sentence is about.
         reference: The best single model, chosen on train (the most frequent choice over splits).
         text: The sentence.

@@ -1,4 +1,4 @@
-"""Means over splits; a value that a split lacks is left out, and a mean of nothing is null."""
+"""Means over splits. A metric that one split lacks, say a target not reached there, has no mean."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def mean_of(splits: Sequence[SplitResult]) -> MeanResult:
     """Average curves point by point, metrics and operating points."""
     return MeanResult(
         curve=[_mean_point([split.curve[line] for split in splits]) for line in range(len(splits[0].curve))],
-        metrics={name: _mean([split.metrics[name] for split in splits]) for name in splits[0].metrics},
+        metrics={name: _mean_of_all([split.metrics[name] for split in splits]) for name in splits[0].metrics},
         operating_points={
             goal: _mean_operating([split.operating_points[goal] for split in splits])
             for goal in splits[0].operating_points
@@ -23,6 +23,10 @@ def mean_of(splits: Sequence[SplitResult]) -> MeanResult:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
+
+
+def _mean_of_all(values: Sequence[float | None]) -> float | None:
+    return None if any(value is None for value in values) else _mean(values)
 
 
 def _mean_point(points: Sequence[Point]) -> Point:

@@ -90,7 +90,7 @@ def sweep(
     protocol = protocol or Protocol()
     table = usable_table(records, protocol)
     embedder = load_embedder(embedder) if isinstance(embedder, str) else embedder
-    vectors = embedder.embed(table.records.queries) if vectors is None else vectors[table.rows_in(records)]
+    vectors = embedder.embed(table.records.queries) if vectors is None else table.vectors_from(records, vectors)
     dimension = vectors.shape[1]
     vectors = with_format(vectors, table.records.queries)
     splits = [make_split(table.records, vectors, dimension, protocol, seed) for seed in protocol.seeds]

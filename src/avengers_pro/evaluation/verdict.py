@@ -23,7 +23,8 @@ def draw_verdict(
 
     *Beats*: at the point of best quality, the 95 % interval of the score difference lies above 0.
     *Matches*: at the cheapest point of equal quality the score is not below by more than ``MARGIN``, its interval
-    reaches 0, and the interval of the cost change lies below -``LEAST_SAVING``.
+    reaches 0, the interval of the cost change lies below -``LEAST_SAVING``, and the area is above that of the hull of
+    single models, whose cheaper members any knob can reach.
     *Does not beat*: anything else.
     """
     reference = Counter(split.best_single for split in splits).most_common(1)[0][0]
@@ -31,8 +32,13 @@ def draw_verdict(
     quality, equal = found["score at quality"], found["score at equal"]
     points = methods[label].mean.operating_points
     relative = points["equal"].score_change or 0.0
-    cheaper = has_costs and found["cost change at equal"].interval[1] < -LEAST_SAVING
+    saving = found.get("cost change at equal")
+    beyond = any(row.a == label and row.b == "static" and row.interval[0] > 0 for row in paired)
+    cheaper = has_costs and saving is not None and saving.interval[1] < -LEAST_SAVING and beyond
     holds = relative >= -MARGIN and equal.interval[1] >= 0
+    if "(oracle among" in label:
+        text = f"{label} is scored by the best of several answers, which no router can return: no verdict"
+        return Verdict(outcome="no verdict", method=label, reference=reference, text=text + _basis(len(splits)))
     if quality.interval[0] > 0:
         outcome = "beats"
         text = f"{label} beats the best single model ({reference}): {_points(quality)}{_cost(found, 'quality')}."

@@ -203,9 +203,13 @@ class Records:
         dropped = set(_known(names, self.dataset_names, "dataset"))
         return self.select_datasets(name for name in self.dataset_names if name not in dropped)
 
+    def first_rows(self) -> dict[str, int]:
+        """Return the first row of each query text."""
+        return {query: row for row, query in reversed(list(enumerate(self.queries)))}
+
     def deduplicated(self) -> "Records":
         """Keep the first row of each exact query text."""
-        first = {query: row for row, query in reversed(list(enumerate(self.queries)))}
+        first = self.first_rows()
         return self if len(first) == len(self) else self.take(sorted(first.values()))
 
     def complete_models(self) -> tuple[str, ...]:

@@ -16,15 +16,22 @@ HEADER = "router.json"
 ARRAYS = "router.safetensors"
 
 
-class EmbedderEntry(msgspec.Struct, frozen=True):
-    """Which embedder made the vectors: ``spec`` loads it, ``id`` must match, ``dimension`` is the vectors' length."""
+class EmbedderEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which embedder made the vectors.
+
+    Attributes:
+        spec: Loads it. id: Must match. dimension: Length of the vectors.
+        dimensions: Asked of the server, if any. max_tokens: Where texts were cut, if anywhere.
+    """
 
     spec: str
     id: str
     dimension: int
+    dimensions: int | None = None
+    max_tokens: int | None = None
 
 
-class ModelEntry(msgspec.Struct, frozen=True):
+class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model's record over all training rows; null = nothing was observed."""
 
     name: str
@@ -33,7 +40,7 @@ class ModelEntry(msgspec.Struct, frozen=True):
     mean_cost: float | None
 
 
-class Header(msgspec.Struct, kw_only=True):
+class Header(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What ``router.json`` holds.
 
     Attributes:
@@ -106,11 +113,14 @@ def load(folder: Path) -> tuple[Header, Arrays]:
         )
     try:
         arrays = from_bytes(body)
-    except SafetensorError as error:
-        raise DamagedArtifactError(f"{folder / ARRAYS}: not a safetensors file: {error}") from error
+    except (SafetensorError, KeyError, ValueError, OverflowError, TypeError) as error:
+        raise DamagedArtifactError(f"{folder / ARRAYS}: not a safetensors file we can read: {error}") from error
     for name, values in arrays.items():
-        if np.isinf(values).any():
-            raise DamagedArtifactError(f"{folder / ARRAYS}: array {name!r} holds infinite values")
+        if values.dtype.kind not in "fi" or np.isinf(values).any():
+            raise DamagedArtifactError(f"{folder / ARRAYS}: array {name!r} holds what is no finite number")
+    names = [entry.name for entry in header.models]
+    if not names or len(set(names)) < len(names):
+        raise DamagedArtifactError(f"{folder / HEADER}: models must be named, each once")
     return header, arrays
 
 
@@ -132,7 +142,7 @@ def _decode(text: bytes, path: Path) -> Header:
                 f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {advice}"
             )
         return msgspec.json.decode(text, type=Header)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedArtifactError(f"{path}: not a router header: {error}") from error
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from avengers_pro.embedding.embedder import Vectors
 from avengers_pro.errors import DamagedArtifactError, MethodError
 from avengers_pro.records.table import Floats, Records
-from avengers_pro.routing.estimates import FixedEstimate, TableEstimate, everywhere, restored_totals, totals
-from avengers_pro.routing.method import Arrays
+from avengers_pro.routing.estimates import FixedEstimate, TableEstimate, everywhere, totals
+from avengers_pro.routing.method import Arrays, check_shapes, restored_profile
 from avengers_pro.routing.profile import Profile
 from avengers_pro.routing.queries import Queries
 
@@ -44,12 +44,18 @@ class SingleModel:
 
     def restore(self, models: tuple[str, ...], arrays: Arrays) -> "FittedTable":
         """Rebuild from ``FittedTable.arrays``."""
-        return FittedTable(models, restored_totals(arrays, len(models)), int(arrays["always"][0]))
+        return FittedTable(models, restored_profile(arrays, (1, len(models))), _whole(arrays, "always", len(models)))
 
 
-def best_single(records: Records, eligible: Sequence[str]) -> int:
-    """Return the column of the best mean score, the cheapest of equals, among eligible models; among all if none is."""
-    means = totals(records)
+def best_single(records: Records, eligible: Sequence[str], weights: Floats | None = None) -> int:
+    """Return the column of the best mean score, the cheapest of equals.
+
+    Args:
+        records: n rows.
+        eligible: Only these models; all if empty.
+        weights: (n,) of the rows; all the same if None.
+    """
+    means = totals(records, weights)
     among = np.array([not eligible or name in eligible for name in records.models])
     score = np.where(among, np.nan_to_num(means.mean_score[0], nan=-np.inf), -np.inf)
     cost = np.nan_to_num(means.mean_cost[0], nan=np.inf)
@@ -95,7 +101,7 @@ class RandomModel:
 
     def restore(self, models: tuple[str, ...], arrays: Arrays) -> "FittedRandom":
         """Rebuild from ``FittedRandom.arrays``."""
-        return FittedRandom(models, restored_totals(arrays, len(models)), int(arrays["seed"][0]))
+        return FittedRandom(models, restored_profile(arrays, (1, len(models))), _whole(arrays, "seed", 2**63))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,7 @@ class FittedRandom:
 
 @dataclass(frozen=True, slots=True)
 class NearestNeighbours:
-    """kNN: the mean score and cost of each model on the nearest training rows that observed it.
+    """kNN: the mean score and cost of each model on the nearest training rows, as far as they observed it.
 
     "When Simple kNN Beats Complex Learned Routers", arXiv 2505.12601.
     """
@@ -132,20 +138,24 @@ class NearestNeighbours:
     uses_alpha: bool = True
     features: str = "none"
 
+    def __post_init__(self) -> None:
+        """Refuse values without meaning."""
+        if self.neighbours != int(self.neighbours) or self.neighbours < 1:
+            raise MethodError(f"knn needs at least 1 neighbour, a whole number, got {self.neighbours!r}")
+
     def params(self) -> Mapping[str, Any]:
         """Return the number of neighbours."""
         return {"neighbours": self.neighbours}
 
     def fit(self, records: Records, vectors: Vectors, seed: int) -> "FittedNeighbours":  # noqa: ARG002
         """Keep the rows."""
-        if self.neighbours < 1:
-            raise MethodError(f"knn needs at least 1 neighbour, got {self.neighbours}")
         return FittedNeighbours(records.models, self.neighbours, vectors, records.scores, records.costs)
 
     def restore(self, models: tuple[str, ...], arrays: Arrays) -> "FittedNeighbours":
         """Rebuild from ``FittedNeighbours.arrays``."""
-        if not {"vectors", "scores", "costs"} <= arrays.keys() or arrays["scores"].shape != arrays["costs"].shape:
-            raise DamagedArtifactError("the router lacks its training rows")
+        n, d = (*arrays.get("vectors", np.empty((0, 0))).shape, 0)[:2]
+        shape = (n, len(models))
+        check_shapes(arrays, {"vectors": (n, d), "scores": shape, "costs": shape})
         return FittedNeighbours(models, self.neighbours, arrays["vectors"], arrays["scores"], arrays["costs"])
 
 
@@ -188,3 +198,11 @@ def _neighbour_means(values: Floats, near: NDArray[np.intp]) -> tuple[Floats, Fl
         sums += filled[column]
         counts += known[column]
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0), counts
+
+
+def _whole(arrays: Arrays, name: str, end: int) -> int:
+    """Read back one whole number in [0, end)."""
+    value = arrays.get(name, np.empty(0))
+    if value.shape != (1,) or value.dtype.kind != "i" or not 0 <= value[0] < end:
+        raise DamagedArtifactError(f"array {name!r} must hold one whole number from 0 to {end - 1}")
+    return int(value[0])

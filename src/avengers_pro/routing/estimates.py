@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from avengers_pro.errors import DamagedArtifactError
 from avengers_pro.records.table import Floats, Records
-from avengers_pro.routing.method import Arrays
 from avengers_pro.routing.profile import Profile
 
 
@@ -70,21 +68,12 @@ class FixedEstimate:
         return self.preference
 
 
-def totals(records: Records) -> Profile:
-    """Sum up all rows as one cluster."""
-    return Profile.of(records.scores, records.costs, np.zeros(len(records), dtype=np.intp), 1)
-
-
-def restored_totals(arrays: Arrays, m: int) -> Profile:
-    """Read back ``totals(...).arrays()`` of m models.
-
-    Raises:
-        DamagedArtifactError: If an array is missing or has the wrong shape.
-    """
-    names = ("score_counts", "score_sums", "cost_counts", "cost_sums")
-    if any(name not in arrays or arrays[name].shape != (1, m) for name in names):
-        raise DamagedArtifactError("the router lacks its means, or they are of another number of models")
-    return Profile(*(arrays[name] for name in names))
+def totals(records: Records, weights: Floats | None = None) -> Profile:
+    """Sum up all rows as one cluster, each with its (n,) weight if any."""
+    one = np.zeros(len(records), dtype=np.intp)
+    if weights is None:
+        return Profile.of(records.scores, records.costs, one, 1)
+    return Profile.of_members(records.scores, records.costs, one[:, None], weights[:, None], 1)
 
 
 def everywhere(means: Profile, n: int) -> TableEstimate:

@@ -29,6 +29,22 @@ def check_shapes(arrays: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> None:
             raise DamagedArtifactError(f"array {name!r} has shape {arrays[name].shape}; expected {shape}")
 
 
+def restored_profile(arrays: Arrays, shape: tuple[int, int]) -> Profile:
+    """Read back ``Profile.arrays`` and check every number.
+
+    Raises:
+        DamagedArtifactError: If an array is missing, has another shape, or holds impossible counts or sums.
+    """
+    names = ("score_counts", "score_sums", "cost_counts", "cost_sums")
+    check_shapes(arrays, dict.fromkeys(names, shape))
+    values = [arrays[name] for name in names]
+    profile = Profile(*values)
+    sane = all(array.dtype == np.float64 and np.isfinite(array).all() and (array >= 0).all() for array in values)
+    if not sane or (profile.score_sums > profile.score_counts * (1 + 1e-6) + 1e-6).any():
+        raise DamagedArtifactError("the router's counts and sums are impossible: negative, not finite, or too large")
+    return profile
+
+
 class Estimate(Protocol):
     """What a fitted method expects of m models on n queries.
 

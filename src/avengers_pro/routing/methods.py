@@ -42,6 +42,8 @@ _BUILDERS: dict[str, tuple[Callable[[Mapping[str, Any]], Method], frozenset[str]
 
 ROUTERS = ("avengers-pro", "avengers-pro-paper", "avengers-pro-code", "avengers", "knn")
 """Methods that can be fitted and served."""
+REFERENCES = ("dataset-label", "oracle")
+"""Baselines that see what no router can."""
 BASELINES = ("best-single", "random", "knn", "dataset-label", "oracle")
 """Methods that every evaluation shows beside the routers."""
 

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avengers_pro.embedding.embedder import Vectors
-from avengers_pro.errors import MethodError
+from avengers_pro.errors import DamagedArtifactError, MethodError
 from avengers_pro.records.table import Floats, Records
 from avengers_pro.routing.calibration import Calibration, Outcomes, calibrate, restricted
 from avengers_pro.routing.levels import SIZES, Levels, fit_levels
-from avengers_pro.routing.method import Arrays, check_shapes
+from avengers_pro.routing.method import Arrays, check_shapes, restored_profile
 from avengers_pro.routing.policy import Policy
 from avengers_pro.routing.profile import Profile
 from avengers_pro.routing.queries import Queries
@@ -64,7 +64,7 @@ class MultiResolution:
     def __post_init__(self) -> None:
         """Refuse values without meaning."""
         object.__setattr__(self, "levels", tuple(self.levels))
-        if not self.levels or min(self.levels) < 1:
+        if not self.levels or not all(size == int(size) and size >= 1 for size in self.levels):
             raise MethodError(f"levels must be numbers of clusters, at least 1, got {self.levels}")
         for value, known in ((self.features, ("format", "none")), (self.objective, ("micro", "macro"))):
             if value not in known:
@@ -77,16 +77,18 @@ class MultiResolution:
             DamagedArtifactError: If an array is missing or has the wrong shape.
         """
         sizes = tuple(int(size) for size in arrays.get("level_sizes", ()))
-        k, m, s, d = sum(sizes), len(models), len(arrays.get("sample_weights", ())), arrays["centroids"].shape[-1]
+        k, m, s = sum(sizes), len(models), len(arrays.get("sample_weights", ()))
+        d = arrays.get("centroids", np.empty((0, 0))).shape[-1]
+        if not sizes or min(sizes) < 1:
+            raise DamagedArtifactError("the router has no levels")
         check_shapes(
             arrays,
             {"centroids": (k, d), "sample_vectors": (s, d), "sample_weights": (s,)}
-            | dict.fromkeys(("score_counts", "score_sums", "cost_counts", "cost_sums"), (k, m))
             | dict.fromkeys(("sample_scores", "sample_costs", "outcomes_score", "outcomes_cost"), (s, m))
             | dict.fromkeys(("temperatures", "strengths", "score_weights", "cost_weights"), (len(sizes),)),
         )
         levels = Levels(arrays["centroids"], sizes, arrays["temperatures"])
-        profile = Profile(*(arrays[name] for name in ("score_counts", "score_sums", "cost_counts", "cost_sums")))
+        profile = restored_profile(arrays, (k, m))
         sample = Sample(*(arrays[f"sample_{name}"] for name in ("vectors", "scores", "costs", "weights")))
         return FittedMultiResolution(
             models,

@@ -44,6 +44,9 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Refuse contradictions and values out of range."""
+        for name in ("models", "exclude"):
+            if isinstance(getattr(self, name), str):
+                raise PolicyError(f"{name} must be a list of names, got the text {getattr(self, name)!r}")
         given = [name for name in ("alpha", "target", "budget") if getattr(self, name) is not None]
         if len(given) > 1:
             raise PolicyError(f"{' and '.join(given)} contradict each other; give one objective")
@@ -84,6 +87,8 @@ class Policy:
 
 
 def _within(name: str, value: float | None, low: float, high: float, meaning: str) -> None:
+    if isinstance(value, bool | str):
+        raise PolicyError(f"{name} must be a number ({meaning}), got {value!r}")
     if value is not None and not low <= value <= high:
         top = "" if high == math.inf else f" and at most {high:g}"
         raise PolicyError(f"{name} must be at least {low:g}{top} ({meaning}), got {value:g}")

@@ -16,9 +16,11 @@ from avengers_pro.embedding.embedder import Vectors
 from avengers_pro.errors import DamagedArtifactError, MethodError
 from avengers_pro.records.table import Floats, Records
 from avengers_pro.routing.clusters import Clusters, Labels, fit_raw_clusters, fit_unit_clusters
-from avengers_pro.routing.method import Arrays
+from avengers_pro.routing.method import Arrays, restored_profile
 from avengers_pro.routing.profile import Profile
 from avengers_pro.routing.queries import Queries
+
+_CHOICES = {"cost_norm": ("minmax", "max", None), "missing": ("exclude", "zero"), "centroids": ("unit", "raw")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +32,8 @@ class ClusterParams:
         top_clusters: How many nearest clusters decide.
         beta: Sharpness of the softmax over their distances; None = they count the same.
         rank_offset: A cluster gives a model 1 / (rank + offset), rank from 0; None = its balance score itself.
-        cost_norm: Cost within a cluster from 0 to 1: by the models' ``minmax``, by their ``max``, by the
-            ``global`` minmax over all clusters; None = cost plays no part.
+        cost_norm: Cost within a cluster from 0 to 1: by the models' ``minmax`` or by their ``max``; None = cost
+            plays no part. Mean and total cost of a cluster then say the same.
         missing: A score or cost that was not observed is left out, or taken for ``zero`` as the released code does.
         centroids: Scaled to ``unit`` length or left ``raw``.
     """
@@ -40,19 +42,28 @@ class ClusterParams:
     top_clusters: int = 4
     beta: float | None = None
     rank_offset: float | None = None
-    cost_norm: Literal["minmax", "max", "global"] | None = "minmax"
+    cost_norm: Literal["minmax", "max"] | None = "minmax"
     missing: Literal["exclude", "zero"] = "exclude"
     centroids: Literal["unit", "raw"] = "unit"
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        if self.clusters < 1 or self.top_clusters < 1:
-            raise MethodError(
-                f"clusters and top-clusters must be at least 1, got {self.clusters} and {self.top_clusters}"
-            )
-        if self.beta is not None and not self.beta >= 0:
-            raise MethodError(f"beta must not be negative, got {self.beta:g}")
+        for name in ("clusters", "top_clusters"):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise MethodError(f"{name} must be a whole number, at least 1, got {value!r}")
+            object.__setattr__(self, name, int(value))
+        for name, least in (("beta", 0.0), ("rank_offset", 1e-9)):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and least <= value < np.inf):
+                raise MethodError(f"{name} must be a finite number, at least {least:g}, got {value!r}")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise MethodError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
 
+
+ROUNDING = 1e-12
+"""A range that is a smaller share of the largest value is rounding: the values are equal."""
 
 PAPER = ClusterParams()
 CODE = ClusterParams(
@@ -127,18 +138,11 @@ class ClusterMethod:
         Raises:
             DamagedArtifactError: If an array is missing or has the wrong shape.
         """
-        names = ("score_counts", "score_sums", "cost_counts", "cost_sums")
-        missing = {"centroids", *names} - arrays.keys()
-        if missing:
-            raise DamagedArtifactError(f"the router has no array {min(missing)!r}")
-        k = len(arrays["centroids"])
-        for name in names:
-            if arrays[name].shape != (k, len(models)):
-                raise DamagedArtifactError(
-                    f"array {name!r} has shape {arrays[name].shape}; clusters x models is {(k, len(models))}"
-                )
-        profile = Profile(*(arrays[name] for name in names))
-        return FittedClusterMethod(models, self.settings, Clusters(arrays["centroids"]), profile)
+        centroids = arrays.get("centroids", np.empty(0))
+        if centroids.ndim != 2 or not len(centroids) or not np.isfinite(centroids).all():  # noqa: PLR2004
+            raise DamagedArtifactError("the router has no usable centroids")
+        profile = restored_profile(arrays, (len(centroids), len(models)))
+        return FittedClusterMethod(models, self.settings, Clusters(centroids), profile)
 
 
 def _usable(records: Records, missing: Literal["exclude", "zero"]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -188,16 +192,16 @@ class FittedClusterMethod:
         """(k, m) scores scaled by the models' range within each cluster; 1 if they are all equal."""
         score = self.profile.mean_score
         low, high = _low_high(score)
-        return _divide(score - low, high - low, otherwise=1.0)
+        return _divide(score - low, _range(low, high), otherwise=1.0)
 
     @cached_property
     def _efficiency(self) -> Floats:
         """(k, m) 1 = cheapest; a model without a known cost counts as the dearest, 0."""
         cost = self.profile.mean_cost
-        low, high = _low_high(cost if self.settings.cost_norm != "global" else cost.reshape(1, -1))
+        low, high = _low_high(cost)
         if self.settings.cost_norm == "max":
             low = np.zeros_like(low)
-        return np.nan_to_num(1 - _divide(cost - low, high - low, otherwise=0.0), nan=0.0)
+        return np.nan_to_num(1 - _divide(cost - low, _range(low, high), otherwise=0.0), nan=0.0)
 
     def balance(self, alpha: float) -> Floats:
         """Return (k, m) balance scores alpha * quality + (1 - alpha) * efficiency; NaN = not observed."""
@@ -206,22 +210,23 @@ class FittedClusterMethod:
         return alpha * self._quality + (1 - alpha) * np.where(np.isnan(self._quality), np.nan, self._efficiency)
 
     def table(self, alpha: float) -> Floats:
-        """Return (k, m) what each cluster gives each model; 0 where the model was not observed: no credit."""
+        """Return (k, m) what each cluster gives each model; 0 where the model was not observed."""
         table = self._tables.get(alpha)
         if table is None:
             balance = self.balance(alpha)
             if self.settings.rank_offset is not None:
                 balance = _reciprocal_ranks(balance, self.settings.rank_offset)
             table = np.nan_to_num(balance, nan=0.0)
-            if len(self._tables) < _MOST_TABLES:
-                self._tables[alpha] = table
+            if len(self._tables) >= _MOST_TABLES:
+                self._tables.clear()
+            self._tables[alpha] = table
         return table
 
     @cached_property
-    def _unobserved(self) -> NDArray[np.bool_] | None:
-        """(k, m) cells without a score; None if there are none."""
-        empty = self.profile.score_counts == 0
-        return empty if empty.any() else None
+    def observed(self) -> Floats | None:
+        """(k, m) 1 where a model has a score, else 0; None if every cell has one."""
+        seen = self.profile.score_counts > 0
+        return None if seen.all() else seen.astype(np.float64)
 
 
 _MOST_TABLES = 256
@@ -238,12 +243,18 @@ class ClusterEstimate:
     weights: Floats | None
 
     def utility(self, alpha: float) -> Floats:
-        """Return (n, m): the sum over the nearest clusters; -inf for a model observed in none of them."""
+        """Return (n, m): the sum over the nearest clusters.
+
+        A cluster that never saw a model says nothing of it: the others speak for it, scaled up to the same number of
+        clusters. A model observed in none of them gets -inf.
+        """
         utility = self._sum(self.fitted.table(alpha))
-        unobserved = self.fitted._unobserved  # noqa: SLF001
-        if unobserved is not None:
-            utility[unobserved[self.clusters].all(axis=1)] = -np.inf
-        return utility
+        observed = self.fitted.observed
+        if observed is None:
+            return utility
+        share = self._sum(observed) / self._sum(np.ones_like(observed))
+        scaled: Floats = np.divide(utility, share, out=np.full(utility.shape, -np.inf), where=share > 0)
+        return scaled
 
     @cached_property
     def expected_score(self) -> Floats:
@@ -273,6 +284,11 @@ class ClusterEstimate:
 def _low_high(values: Floats) -> tuple[Floats, Floats]:
     """Return (k, 1) least and largest known value of each row; NaN if there is none."""
     return np.fmin.reduce(values, axis=1)[:, None], np.fmax.reduce(values, axis=1)[:, None]
+
+
+def _range(low: Floats, high: Floats) -> Floats:
+    width: Floats = np.where(high - low > ROUNDING * np.abs(high), high - low, 0.0)
+    return width
 
 
 def _divide(values: Floats, by: Floats, otherwise: float) -> Floats:

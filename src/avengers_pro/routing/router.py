@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from avengers_pro.embedding import Embedder, EmbeddingOptions, Vectors, load_embedder
 from avengers_pro.embedding.format import WithFormat, with_format
-from avengers_pro.errors import DamagedArtifactError, EmbedderMismatchError, PolicyError
+from avengers_pro.errors import DamagedArtifactError, EmbedderMismatchError, MethodError, PolicyError
 from avengers_pro.records.table import Records
 from avengers_pro.routing import artifact
 from avengers_pro.routing.choice import choose, weigh
 from avengers_pro.routing.decision import Decision
 from avengers_pro.routing.explanation import ALPHAS, Explanation, NearCluster, stretches
-from avengers_pro.routing.method import Calibrated, Estimate, FittedMethod, Method
-from avengers_pro.routing.methods import DEFAULT_METHOD, build_method
+from avengers_pro.routing.method import Arrays, Calibrated, Estimate, FittedMethod, Method
+from avengers_pro.routing.methods import DEFAULT_METHOD, REFERENCES, build_method
 from avengers_pro.routing.policy import Policy
 from avengers_pro.routing.queries import Queries
 from avengers_pro.routing.training import ModelFacts, cluster_examples, model_facts
@@ -35,8 +35,7 @@ class Router:
     Attributes:
         method: How it decides.
         fitted: What it learnt.
-        embedder_id: Of the vectors it was fitted on.
-        dimension: Of those vectors.
+        embedding: Which embedder made the vectors it was fitted on, and their length.
         facts: Each model's record, in the order of ``models``.
         examples: For each cluster, training queries near its centre; empty for methods without clusters.
         fingerprint: Of the training records.
@@ -49,9 +48,7 @@ class Router:
         fitted: FittedMethod,
         embedder: Embedder | None,
         *,
-        embedder_spec: str,
-        embedder_id: str,
-        dimension: int,
+        embedding: artifact.EmbedderEntry,
         facts: Sequence[ModelFacts],
         examples: Sequence[Sequence[str]],
         fingerprint: str,
@@ -60,7 +57,7 @@ class Router:
         """Put a router together; use ``fit`` or ``load``."""
         self.method, self.fitted = method, fitted
         self._embedder = embedder
-        self.embedder_spec, self.embedder_id, self.dimension = embedder_spec, embedder_id, dimension
+        self.embedding = embedding
         self.facts, self.examples = tuple(facts), tuple(tuple(texts) for texts in examples)
         self.fingerprint, self.seed = fingerprint, seed
         self._compiled = lru_cache(maxsize=1024)(self._compile)
@@ -76,6 +73,7 @@ class Router:
         seed: int = 42,
         keep_examples: bool = True,
         embedder_spec: str | None = None,
+        options: EmbeddingOptions | None = None,
         **params: Any,
     ) -> "Router":
         """Learn from records; repeated query texts count once.
@@ -87,6 +85,7 @@ class Router:
             vectors: (n, d) unit rows of the records' queries, if they are at hand.
             seed: Of everything random; the same seed gives the same router.
             embedder_spec: What loads the embedder again, if it is given as an object; its id if None.
+            options: How the embedder was set up; what changes vectors is remembered.
             keep_examples: Keep a few training queries of each cluster, which ``explain`` shows.
             params: The method's parameters, if it is given by name.
 
@@ -95,14 +94,17 @@ class Router:
             EmbeddingError: If a query cannot be embedded.
         """
         if isinstance(embedder, str):
-            embedder_spec, embedder = embedder, load_embedder(embedder)
+            embedder_spec, embedder = embedder, load_embedder(embedder, options or EmbeddingOptions())
         chosen = build_method(method, params) if isinstance(method, str) else method
+        if chosen.name in REFERENCES:
+            raise MethodError(f"{chosen.name} is a reference for evaluations; it cannot serve as a router")
         unique = records.deduplicated()
+        if vectors is not None and len(vectors) != len(records):
+            raise MethodError(f"{len(vectors)} vectors for {len(records)} records; one row each is needed")
         if vectors is None:
             vectors = embedder.embed(unique.queries)
         elif len(unique) < len(records):
-            first = {query: row for row, query in reversed(list(enumerate(records.queries)))}
-            vectors = vectors[sorted(first.values())]
+            vectors = vectors[sorted(records.first_rows().values())]
         if chosen.features == "format":
             embedder, vectors = WithFormat(embedder), with_format(vectors, unique.queries)
         fitted = chosen.fit(unique, vectors, seed)
@@ -110,9 +112,13 @@ class Router:
             chosen,
             fitted,
             embedder,
-            embedder_spec=embedder_spec or embedder.id,
-            embedder_id=embedder.id,
-            dimension=vectors.shape[1],
+            embedding=artifact.EmbedderEntry(
+                embedder_spec or embedder.id,
+                embedder.id,
+                vectors.shape[1],
+                options.dimensions if options else None,
+                options.max_tokens if options else None,
+            ),
             facts=model_facts(unique, fitted.models),
             examples=cluster_examples(fitted, unique.queries, vectors) if keep_examples else (),
             fingerprint=unique.fingerprint,
@@ -131,11 +137,11 @@ class Router:
             EmbedderMismatchError: If the embedder at hand is not the one of the fit.
         """
         if self._embedder is None:
-            self._embedder = _suited(load_embedder(self.embedder_spec), self.method)
+            self._embedder = _suited(_load_named(self.embedding, EmbeddingOptions()), self.method)
         vectors = self._embedder.embed(texts)
-        if self._embedder.id != self.embedder_id or vectors.shape[1] != self.dimension:
+        if self._embedder.id != self.embedding.id or vectors.shape[1] != self.embedding.dimension:
             raise EmbedderMismatchError(
-                f"the router was fitted with {self.embedder_id} ({self.dimension}-d); the embedder here is "
+                f"the router was fitted with {self.embedding.id} ({self.embedding.dimension}-d); the embedder here is "
                 f"{self._embedder.id} ({vectors.shape[1]}-d). Use the same one, or fit again"
             )
         return vectors
@@ -151,7 +157,8 @@ class Router:
 
     def route_vector(self, vector: NDArray[np.float32], policy: Policy | None = None) -> Decision:
         """Decide for one query given as its (d,) row, as ``embed`` makes it."""
-        policy, allowed, fitted = self._compiled(policy or Policy())
+        policy = policy or Policy()
+        allowed, fitted = self._compiled(policy)
         estimate = fitted.estimate(Queries(self._checked(vector[None, :])))
         return Decision(self.models, policy, estimate, weigh(estimate, policy, allowed), allowed)
 
@@ -161,7 +168,8 @@ class Router:
 
     def iter_decisions(self, vectors: Vectors, policy: Policy | None = None) -> Iterator[Decision]:
         """Yield a decision for each of (n, d) rows, worked out in batches."""
-        policy, allowed, fitted = self._compiled(policy or Policy())
+        policy = policy or Policy()
+        allowed, fitted = self._compiled(policy)
         for start in range(0, len(vectors), BATCH):
             estimate = fitted.estimate(Queries(self._checked(vectors[start : start + BATCH])))
             utility = weigh(estimate, policy, allowed)
@@ -170,7 +178,8 @@ class Router:
 
     def route_vectors(self, vectors: Vectors, policy: Policy | None = None) -> NDArray[np.intp]:
         """Return (n,) positions in ``models`` of the chosen models, -1 = infeasible: the fast way for batches."""
-        policy, allowed, fitted = self._compiled(policy or Policy())
+        policy = policy or Policy()
+        allowed, fitted = self._compiled(policy)
         chosen = [
             choose(weigh(fitted.estimate(Queries(self._checked(vectors[i : i + BATCH]))), policy, allowed))
             for i in range(0, len(vectors), BATCH)
@@ -179,12 +188,13 @@ class Router:
 
     def explain(self, text: str, policy: Policy | None = None) -> Explanation:
         """Decide for one query and say why, and what every other alpha would choose."""
-        policy, allowed, fitted = self._compiled(policy or Policy())
+        policy = policy or Policy()
+        allowed, fitted = self._compiled(policy)
         queries = Queries(self._checked(self.embed([text])))
         estimate = fitted.estimate(queries)
         decision = Decision(self.models, policy, estimate, weigh(estimate, policy, allowed), allowed)
         by_alpha = replace(policy, alpha=0.0, target=None, budget=None)
-        _, _, free = self._compiled(by_alpha)
+        _, free = self._compiled(by_alpha)
         expected = free.estimate(queries)
         chosen = [
             int(choose(weigh(expected, by_alpha, allowed, alpha=float(alpha)))[0])
@@ -205,22 +215,26 @@ class Router:
             for cluster, closeness in zip(estimate.clusters[0], estimate.closeness[0], strict=True)
         )
 
-    def _compile(self, policy: Policy) -> tuple[Policy, NDArray[np.bool_] | None, FittedMethod]:
+    def _compile(self, policy: Policy) -> tuple[NDArray[np.bool_] | None, FittedMethod]:
         """Work out once what a policy means here: allowed columns, and the method set to its objective."""
         mask = policy.allowed(self.models)
         allowed = None if mask.all() else mask
         if isinstance(self.fitted, Calibrated):
-            return policy, allowed, self.fitted.tuned(policy, allowed)
+            return allowed, self.fitted.tuned(policy, allowed)
         if policy.alpha is None:
             raise PolicyError(
                 f"{self.method.name} has no calibration, so {policy.objective} means nothing to it; fit with "
                 "--method avengers-pro, or give alpha"
             )
-        return policy, allowed, self.fitted
+        return allowed, self.fitted
 
     def _checked(self, vectors: Vectors) -> Vectors:
-        if vectors.shape[1] != self.dimension:
-            raise PolicyError(f"vectors have {vectors.shape[1]} dimensions; the router was fitted on {self.dimension}")
+        if vectors.ndim != 2 or vectors.shape[1] != self.embedding.dimension:  # noqa: PLR2004
+            raise EmbedderMismatchError(
+                f"vectors have shape {vectors.shape}; the router was fitted on {self.embedding.dimension} dimensions"
+            )
+        if not np.isfinite(vectors.sum()):
+            raise EmbedderMismatchError("vectors hold NaN or infinite values")
         return vectors
 
     def save(self, folder: str | Path) -> None:
@@ -234,7 +248,7 @@ class Router:
             artifact.Header(
                 method=self.method.name,
                 params=dict(self.method.params()),
-                embedder=artifact.EmbedderEntry(self.embedder_spec, self.embedder_id, self.dimension),
+                embedder=self.embedding,
                 models=facts,
                 fingerprint=self.fingerprint,
                 seed=self.seed,
@@ -260,7 +274,7 @@ class Router:
             EmbedderMismatchError: If the given embedder is not the one of the fit.
         """
         header, arrays = artifact.load(Path(folder))
-        method = build_method(header.method, header.params)
+        method, fitted = _restored(folder, header, arrays)
         embedder = None if embedder is None else _suited(embedder, method)
         if embedder is not None and embedder.id != header.embedder.id:
             raise EmbedderMismatchError(
@@ -268,21 +282,12 @@ class Router:
                 "use the same one, or fit again"
             )
         if embedder is None and options is not None:
-            embedder = _suited(load_embedder(header.embedder.spec, options), method)
-        fitted = method.restore(tuple(entry.name for entry in header.models), arrays)
-        for name in ("centroids", "vectors", "sample_vectors"):
-            if name in arrays and arrays[name].shape[1:] != (header.embedder.dimension,):
-                raise DamagedArtifactError(
-                    f"{folder}: array {name!r} has shape {arrays[name].shape}; the embedder's dimension is "
-                    f"{header.embedder.dimension}"
-                )
+            embedder = _suited(_load_named(header.embedder, options), method)
         return cls(
             method,
             fitted,
             embedder,
-            embedder_spec=header.embedder.spec,
-            embedder_id=header.embedder.id,
-            dimension=header.embedder.dimension,
+            embedding=header.embedder,
             facts=[
                 ModelFacts(entry.name, entry.observations, _number(entry.mean_score), _number(entry.mean_cost))
                 for entry in header.models
@@ -294,7 +299,41 @@ class Router:
 
     def __repr__(self) -> str:
         """Method, sizes and embedder."""
-        return f"Router({self.method.name}, {len(self.models)} models, embedder {self.embedder_id})"
+        return f"Router({self.method.name}, {len(self.models)} models, embedder {self.embedding.id})"
+
+
+def _restored(folder: str | Path, header: artifact.Header, arrays: Arrays) -> tuple[Method, FittedMethod]:
+    """Rebuild the method of an artifact; whatever does not fit together is damage."""
+    try:
+        method = build_method(header.method, header.params)
+        fitted = method.restore(tuple(entry.name for entry in header.models), arrays)
+    except (MethodError, TypeError, ValueError, KeyError, DamagedArtifactError) as error:
+        raise DamagedArtifactError(f"{folder}: {error}") from error
+    for name in ("centroids", "vectors", "sample_vectors"):
+        if name in arrays and arrays[name].shape[1:] != (header.embedder.dimension,):
+            raise DamagedArtifactError(
+                f"{folder}: array {name!r} has shape {arrays[name].shape}; the embedder's dimension is "
+                f"{header.embedder.dimension}"
+            )
+    profile = fitted.cluster_profile
+    if header.examples and (profile is None or len(header.examples) != len(profile.sizes)):
+        raise DamagedArtifactError(f"{folder}: examples of {len(header.examples)} clusters, which the router has not")
+    return method, fitted
+
+
+def _load_named(entry: artifact.EmbedderEntry, options: EmbeddingOptions) -> Embedder:
+    """Load the embedder that an artifact names, if that runs nothing the artifact brings.
+
+    Raises:
+        EmbedderMismatchError: For local models, whose folder may hold code: they have to be named by the caller.
+    """
+    if entry.spec != "static" and not entry.spec.startswith("openai:"):
+        raise EmbedderMismatchError(
+            f"the router was fitted with {entry.spec!r}; loading a local model may run code, so a router does not do "
+            "it by itself: name it (--embedder, or Router.load(..., embedder=...))"
+        )
+    options = replace(options, dimensions=entry.dimensions, max_tokens=entry.max_tokens)
+    return load_embedder(entry.spec, options)
 
 
 def _suited(embedder: Embedder, method: Method) -> Embedder:
