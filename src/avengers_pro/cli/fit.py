@@ -62,6 +62,8 @@ def command(
     from avengers_pro.routing import Router, build_method
     from avengers_pro.routing.methods import settable
 
+    if output == Path():
+        raise click.UsageError("-o needs the name of a folder")
     checked_parent(output)
     (name,) = chosen_methods([method] if method else [], params)
     chosen = build_method(name, settable(name, params))

@@ -1,5 +1,6 @@
 """The command ``avengers-pro`` and its verbs, loaded when they are used."""
 
+import logging
 import sys
 from importlib import import_module
 
@@ -53,6 +54,7 @@ def program() -> None:
 
 def main() -> None:
     """Run the program: exit status 0 done, 1 refused or failed with a message, 2 usage."""
+    logging.getLogger("stamina").addHandler(logging.NullHandler())  # retries that succeed are nobody's concern
     try:
         program(standalone_mode=False)
     except click.ClickException as error:
@@ -66,7 +68,10 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
         # The reader of our output, for example `head`, has gone; nobody is left to tell.
         sys.stderr.close()
         sys.exit(0)

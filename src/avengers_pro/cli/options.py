@@ -30,8 +30,11 @@ def checked_parent(*paths: Path | None) -> None:
         AvengersProError: Naming the folder.
     """
     for path in paths:
-        if path is not None and not path.absolute().parent.is_dir():
-            raise AvengersProError(f"{path}: the folder {path.absolute().parent} does not exist; make it first")
+        parent = None if path is None else path.absolute().parent
+        if parent is not None and not parent.is_dir():
+            raise AvengersProError(f"{path}: the folder {parent} does not exist; make it first")
+        if parent is not None and not os.access(parent, os.W_OK):
+            raise AvengersProError(f"{path}: the folder {parent} cannot be written to")
 
 
 def user_folder() -> Path:
@@ -124,9 +127,7 @@ def chosen_methods(named: Sequence[str], params: Mapping[str, Any], max_router: 
     methods = methods or [DEFAULT_METHOD]
     for name in given.keys() - {"features"}:
         if not any(name in settable(method, given) for method in methods):
-            raise MethodError(
-                f"--{name.replace('_', '-')} means nothing to {', '.join(methods)}; name another --method"
-            )
+            raise MethodError(f"--{name.replace('_', '-')} means nothing to {', '.join(methods)}; name another method")
     wants_format = given.get("features") == "format"
     return [f"{name}+format" if wants_format and not _looks_at_format(name) else name for name in methods]
 
@@ -263,6 +264,8 @@ def read_config(path: Path, known: Mapping[str, click.Parameter]) -> dict[str, A
     for key, value in loaded.items():
         if value is None:
             continue
+        if isinstance(value, dict):
+            raise AvengersProError(f"{path}: {key} must be a value or a list, got {value!r}")
         if key in _WITHOUT_EFFECT:
             tell(f"{path}: {key} has no effect: {_WITHOUT_EFFECT[key]}")
         elif key == "embedding_model":

@@ -60,7 +60,8 @@ def command(
 ) -> None:
     """Choose a model with a fitted ROUTER for TEXT ("-" reads stdin), or for every line of --input.
 
-    Exit status 1 if no model meets the constraints; the answer says which constraint removed which model.
+    The default is --alpha 0.7. Exit status 1 if no model meets the constraints for TEXT; the answer says which
+    constraint removed which model. With --input, such lines get model null.
 
     \b
     Examples:

@@ -45,12 +45,22 @@ class StaticEmbedder:
         for position, text in enumerate(texts):
             if not text:
                 raise EmbeddingError(f"text {position} is empty; there is nothing to embed")
+            if not _is_unicode(text):
+                raise EmbeddingError(f"text {position} is no Unicode text; decode it first")
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         for start in range(0, len(texts), _BATCH):
             clipped = [clip(text, MAX_CHARS) for text in texts[start : start + _BATCH]]
             for row, tokens in enumerate(self._tokenize(clipped, add_special_tokens=False), start):
                 self._table.take(tokens.ids, axis=0, mode="clip").mean(axis=0, out=vectors[row])
         return unit_rows(vectors)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def clip(text: str, max_chars: int) -> str:

@@ -12,6 +12,8 @@ from avengers_pro.records.split import stratified_split
 from avengers_pro.records.table import Floats, Records
 from avengers_pro.routing.baselines import best_single
 
+_MOST_ALPHAS = 2001
+_LEAST_ROWS = 20
 DEFAULT_ALPHAS = tuple(np.linspace(0, 1, 51).round(6).tolist())
 
 
@@ -49,6 +51,8 @@ class Protocol:
             raise EvaluationError(f"seeds must be distinct and at least one, got {list(self.seeds)}")
         if not self.alphas or not all(0 <= alpha <= 1 for alpha in self.alphas):
             raise EvaluationError("alphas must lie in [0, 1], at least one")
+        if len(self.alphas) > _MOST_ALPHAS:
+            raise EvaluationError(f"{len(self.alphas)} alphas are too many; {_MOST_ALPHAS} at most")
         object.__setattr__(self, "alphas", tuple(sorted(set(self.alphas))))
         for name, value, known in (
             ("dataset exclusion mode", self.exclusion, {"hard", "soft"}),
@@ -131,6 +135,9 @@ def usable_table(records: Records, protocol: Protocol) -> Table:
         unique.rows_of(protocol.excluded_datasets)
         if protocol.exclusion == "hard":
             unique = unique.exclude_datasets(protocol.excluded_datasets)
+    if len(unique) < _LEAST_ROWS:
+        dropped = f" ({duplicates} repeated texts were dropped)" if duplicates else ""
+        raise EvaluationError(f"{len(unique)} distinct queries are too few to judge on{dropped}; bring {_LEAST_ROWS}")
     complete = unique.complete_models()
     left_out = {}
     if protocol.gaps == "exclude":
@@ -140,7 +147,7 @@ def usable_table(records: Records, protocol: Protocol) -> Table:
             for name, whole in zip(unique.models, scored, strict=True)
             if name not in complete
         }
-    if len(complete) + (protocol.gaps == "mask") < 2:  # noqa: PLR2004
+    if min(len(unique.models), len(complete) + (protocol.gaps == "mask")) < 2:  # noqa: PLR2004
         raise EvaluationError(
             f"{len(complete)} of {len(unique.models)} models have a score"
             f"{' and a cost' if unique.has_costs else ''} on every query; a comparison needs two. "

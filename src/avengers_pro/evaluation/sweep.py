@@ -106,6 +106,8 @@ def sweep(
             for row in _score_and_cost(method, alpha, replays, line, parts)
         ]
     rows = []
+    if values is not None and any(value != int(value) for value in values):
+        raise EvaluationError(f"{over} takes whole numbers, got {list(values)}")
     chosen = PUBLISHED_VALUES[over] if values is None else [int(value) for value in values]
     for done, value in enumerate(chosen):
         if progress is not None:

@@ -7,6 +7,8 @@ from avengers_pro.evaluation.results import MethodResult, Paired, SplitInfo, Ver
 
 MARGIN = 0.005
 """To *match* the best single model, the score may be estimated at most this much lower, relatively."""
+UNCLEAR = 0.02
+"""If the score might still be this much higher, the verdict says that it cannot tell."""
 LEAST_SAVING = 0.05
 """A saving that may be smaller than this share of the cost is not worth a router."""
 
@@ -52,8 +54,9 @@ def draw_verdict(
         )
     else:
         outcome = "does not beat"
+        why = "routing does not pay here" if quality.interval[1] <= UNCLEAR else "these queries are too few to tell"
         text = (
-            f"{label} does not beat the best single model ({reference}); routing does not pay here. At its best "
+            f"{label} does not beat the best single model ({reference}); {why}. At its best "
             f"quality it scores {_points(quality)}{_cost(found, 'quality')}."
         )
     return Verdict(outcome=outcome, method=label, reference=reference, text=text + _basis(len(splits)))

@@ -174,7 +174,13 @@ def lines_of(path: Path, progress: Progress | None) -> Iterator[tuple[int, bytes
 
 
 def _decompressed(raw: BinaryIO, path: Path) -> BinaryIO:
-    return cast("BinaryIO", gzip.GzipFile(fileobj=raw, mode="rb")) if path.suffix == ".gz" else raw
+    return cast("BinaryIO", gzip.GzipFile(fileobj=raw, mode="rb")) if path.suffix == ".gz" or _is_gzip(path) else raw
+
+
+def _is_gzip(path: Path) -> bool:
+    """Whether a file is compressed, whatever its name says."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _explain(path: Path, number: int, line: bytes, error: Exception) -> Problem:

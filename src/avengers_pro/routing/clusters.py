@@ -72,7 +72,7 @@ def fit_unit_clusters(vectors: Vectors, k: int, seed: int) -> tuple[Clusters, La
         MethodError: If k is not positive or there are no rows.
     """
     clusters = Clusters(unit_rows(kmeans(vectors, k, seed)))
-    return clusters, clusters.assign(vectors)
+    return _without_empty(clusters, clusters.assign(vectors))
 
 
 def fit_raw_clusters(vectors: Vectors, k: int, seed: int) -> tuple[Clusters, Labels]:
@@ -82,7 +82,13 @@ def fit_raw_clusters(vectors: Vectors, k: int, seed: int) -> tuple[Clusters, Lab
     """
     centroids = kmeans(vectors, k, seed)
     half_square = 0.5 * (centroids * centroids).sum(axis=1)
-    return Clusters(centroids), np.asarray((vectors @ centroids.T - half_square).argmax(axis=1))
+    return _without_empty(Clusters(centroids), np.asarray((vectors @ centroids.T - half_square).argmax(axis=1)))
+
+
+def _without_empty(clusters: Clusters, labels: Labels) -> tuple[Clusters, Labels]:
+    """Drop clusters that no row belongs to: they would say nothing and take the place of one that does."""
+    present, renumbered = np.unique(labels, return_inverse=True)
+    return Clusters(clusters.centroids[present]), renumbered.reshape(-1)
 
 
 def kmeans(vectors: Vectors, k: int, seed: int, *, iterations: int = ITERATIONS, restarts: int = RESTARTS) -> Vectors:

@@ -98,8 +98,12 @@ class Decision:
         if policy.min_score is not None and not score >= policy.min_score:
             return f"expected score {score:.3f} is not at least min_score {policy.min_score:g}"
         if policy.max_cost is not None and not cost <= policy.max_cost:
-            return f"expected cost ${cost:.6f} is not within max_cost ${policy.max_cost:g}"
-        return "never observed near this query"
+            return f"expected cost {_dollars(cost)} is not within max_cost ${policy.max_cost:g}"
+        if np.isnan(score):
+            return "never observed near this query"
+        if policy.target is not None:
+            return f"{policy.objective} was not met with it on the training rows"
+        return "alpha 1 keeps to the best single model: nothing beat it on the training rows"
 
     @property
     def chosen(self) -> Candidate | None:
@@ -122,7 +126,7 @@ class Decision:
         others = [candidate for candidate in self.candidates[1:] if candidate.removed is None]
         versus = f", ahead of {others[0].model}" if others else ", the only candidate"
         return (
-            f"expected score {best.expected_score:.3f} at ${best.expected_cost:.6f} "
+            f"expected score {best.expected_score:.3f} at {_dollars(best.expected_cost)} "
             f"from {best.observations} observations, {self.policy.objective}{versus}"
         )
 
@@ -150,6 +154,10 @@ class Decision:
     def __repr__(self) -> str:
         """The model and the reason."""
         return f"Decision({self.model!r}: {self.reason})"
+
+
+def _dollars(cost: float) -> str:
+    return f"${cost:.6f}" if np.isfinite(cost) else "unknown cost"
 
 
 def _finite(value: float) -> float | None:

@@ -7,11 +7,14 @@ from typing import Any
 
 from avengers_pro.errors import MethodError
 from avengers_pro.routing.baselines import NearestNeighbours, RandomModel, SingleModel
+from avengers_pro.routing.carrot import Carrot
 from avengers_pro.routing.method import Method
 from avengers_pro.routing.multiresolution import MultiResolution
 from avengers_pro.routing.on_format import SUFFIX, OnFormat
 from avengers_pro.routing.published import AVENGERS, CODE, PAPER, ClusterMethod, ClusterParams
 from avengers_pro.routing.references import DatasetLabel, Oracle
+from avengers_pro.routing.regression import Logistic, Ridge
+from avengers_pro.routing.uniroute import UniRoute
 
 DEFAULT_METHOD = "avengers-pro"
 
@@ -32,6 +35,10 @@ _BUILDERS: dict[str, tuple[Callable[[Mapping[str, Any]], Method], frozenset[str]
         for name, preset in (("avengers-pro-paper", PAPER), ("avengers-pro-code", CODE), ("avengers", AVENGERS))
     }
     | {
+        "ridge": (lambda params: Ridge(**params), frozenset({"penalty"})),
+        "logistic": (lambda params: Logistic(**params), frozenset({"penalty"})),
+        "carrot": (lambda params: Carrot(**params), frozenset({"choices"})),
+        "uniroute": (lambda params: UniRoute(**params), frozenset({"clusters"})),
         "knn": (lambda params: NearestNeighbours(**params), frozenset({"neighbours"})),
         "best-single": (lambda params: SingleModel(**params), frozenset({"model"})),
         "random": (lambda params: RandomModel(**params), frozenset()),
@@ -40,7 +47,17 @@ _BUILDERS: dict[str, tuple[Callable[[Mapping[str, Any]], Method], frozenset[str]
     }
 )
 
-ROUTERS = ("avengers-pro", "avengers-pro-paper", "avengers-pro-code", "avengers", "knn")
+ROUTERS = (
+    "avengers-pro",
+    "avengers-pro-paper",
+    "avengers-pro-code",
+    "avengers",
+    "knn",
+    "uniroute",
+    "carrot",
+    "ridge",
+    "logistic",
+)
 """Methods that can be fitted and served."""
 REFERENCES = ("dataset-label", "oracle")
 """Baselines that see what no router can."""

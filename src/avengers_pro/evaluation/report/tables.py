@@ -127,7 +127,8 @@ def shares(evaluation: Evaluation) -> Table:
     goals = _goals(result)
     chosen = [nearest(result.mean.curve, result.mean.operating_points[goal].alpha) for goal in goals]
     models = sorted(
-        {model for point in chosen for model in point.shares}, key=lambda model: -chosen[0].shares.get(model, 0.0)
+        {model for point in chosen for model in point.shares},
+        key=lambda model: (-chosen[0].shares.get(model, 0.0), model),
     )
     rows = [(model, *(percent(point.shares.get(model, 0.0)) for point in chosen)) for model in models]
     if any(point.unanswered for point in chosen):
