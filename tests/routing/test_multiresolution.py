@@ -1,5 +1,7 @@
 """Our method: every intermediate array of an independent implementation, a small golden, and what must hold."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -150,7 +152,7 @@ def outcomes(n=400, seed=0):
 def test_alpha_is_a_monotone_walk_from_the_reference_to_the_cheapest():
     found = calibrate(*outcomes())
     prices = [found.price_at(alpha) for alpha in np.linspace(0, 0.99, 50)]
-    assert all(one >= two for one, two in zip(prices, prices[1:], strict=False))
+    assert all(one >= two for one, two in pairwise(prices))
     assert found.reference == 1
     assert (np.diff(found.arc) >= 0).all()
     assert found.arc[-1] == pytest.approx(1)
@@ -197,11 +199,8 @@ def test_objectives_refer_to_the_allowed_models(sample, sample_vectors):
     router = Router.fit(sample, vectors=sample_vectors)
     rows = with_format(sample_vectors, sample.queries)
     cheap = ("qwen/qwen3-235b", "deepseek/deepseek-v3", "moonshot/kimi-k2")
-    for policy in (
-        Policy(alpha=1.0, models=cheap),
-        Policy(target=1.0, models=cheap),
-        Policy(budget=0.01, models=cheap),
-    ):
+    for objective in ({"alpha": 1.0}, {"target": 1.0}, {"budget": 0.01}):
+        policy = Policy(models=cheap, **objective)
         chosen = {router.models[column] for column in router.route_vectors(rows, policy)}
         assert chosen <= set(cheap)
     alone = Router.fit(sample.select_models(cheap), vectors=sample_vectors)

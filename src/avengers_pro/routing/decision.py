@@ -92,18 +92,13 @@ class Decision:
         if self._utility[column] != -np.inf:
             return None
         if self._allowed is not None and not self._allowed[column]:
-            return (
-                "excluded by the policy" if self._models[column] in policy.exclude else "not among the policy's models"
-            )
+            excluded = self._models[column] in policy.exclude
+            return "excluded by the policy" if excluded else "not among the policy's models"
         if policy.min_score is not None and not score >= policy.min_score:
             return f"expected score {score:.3f} is not at least min_score {policy.min_score:g}"
         if policy.max_cost is not None and not cost <= policy.max_cost:
             return f"expected cost {_dollars(cost)} is not within max_cost ${policy.max_cost:g}"
-        if np.isnan(score):
-            return "never observed near this query"
-        if policy.target is not None:
-            return f"{policy.objective} was not met with it on the training rows"
-        return "alpha 1 keeps to the best single model: nothing beat it on the training rows"
+        return _why_never(policy, score)
 
     @property
     def chosen(self) -> Candidate | None:
@@ -154,6 +149,15 @@ class Decision:
     def __repr__(self) -> str:
         """The model and the reason."""
         return f"Decision({self.model!r}: {self.reason})"
+
+
+def _why_never(policy: Policy, score: float) -> str:
+    """Say why a method itself ruled a model out."""
+    if np.isnan(score):
+        return "never observed near this query"
+    if policy.target is not None:
+        return f"{policy.objective} was not met with it on the training rows"
+    return "alpha 1 keeps to the best single model: nothing beat it on the training rows"
 
 
 def _dollars(cost: float) -> str:
