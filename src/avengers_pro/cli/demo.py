@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from avengers_pro.cli.console import progress_bar
-from avengers_pro.cli.evaluate import print_evaluation, write_pictures
 from avengers_pro.cli.options import RECORDS_PATH
+from avengers_pro.cli.showing import print_evaluation, write_pictures
 from avengers_pro.errors import MissingExtraError
 
 if TYPE_CHECKING:

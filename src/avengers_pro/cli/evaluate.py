@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from avengers_pro.cli.console import dollars, percent, print_table, progress_bar, tell
+from avengers_pro.cli.console import progress_bar, tell
 from avengers_pro.cli.options import (
     METHOD_PARAMS,
     RECORDS_PATH,
@@ -23,13 +23,14 @@ from avengers_pro.cli.options import (
     records_options,
     weight_options,
 )
+from avengers_pro.cli.showing import print_evaluation, write_pictures
 
 if TYPE_CHECKING:
-    from avengers_pro.evaluation import Evaluation
-    from avengers_pro.evaluation.charts import ProfileRow
-    from avengers_pro.evaluation.results import MethodResult, Point
+    from avengers_pro.embedding import Embedder
+    from avengers_pro.evaluation import Protocol
+    from avengers_pro.records import Records
     from avengers_pro.routing import Router
-
+    from avengers_pro.routing.method import Method
 
 REPORTS = (".html", ".md")
 
@@ -128,8 +129,7 @@ def command(
       avengers-pro evaluate --input records.jsonl --performance_weight 0.7 --cost_sensitivity 0.3
     """  # noqa: D301
     from avengers_pro.evaluation import evaluate
-    from avengers_pro.evaluation.protocol import usable_table
-    from avengers_pro.routing import Router, build_method
+    from avengers_pro.routing import build_method
     from avengers_pro.routing.methods import settable
 
     paths = (*records, *([input_path] if input_path else []))
@@ -162,17 +162,7 @@ def command(
         output.write_bytes(result.to_json())
     router = None
     if export_cluster is not None or report is not None:
-        built = build_method(chosen[0], settable(chosen[0], params))
-        used = usable_table(table, protocol)
-        router = Router.fit(
-            used.records,
-            loaded,
-            built,
-            vectors=used.vectors_from(table, vectors),
-            seed=protocol.seeds[0],
-            embedder_spec=choice.spec or "static",
-            options=choice.options(),
-        )
+        router = _fitted(table, protocol, build_method(chosen[0], settable(chosen[0], params)), loaded, vectors, choice)
     write_pictures(result, report, figure, router)
     if export_cluster is not None and router is not None:
         router.save(export_cluster)
@@ -185,7 +175,7 @@ def command(
             tell(f"wrote {path}")
 
 
-def _protocol(settings: dict[str, Any], knob: float | None) -> Any:
+def _protocol(settings: dict[str, Any], knob: float | None) -> "Protocol":
     from avengers_pro.evaluation import Protocol
     from avengers_pro.records import seeds
 
@@ -203,112 +193,25 @@ def _protocol(settings: dict[str, Any], knob: float | None) -> Any:
     )
 
 
-def write_pictures(
-    result: "Evaluation", report: Path | None, figure: Path | None, router: "Router | None" = None
-) -> None:
-    """Write the report and the frontier figure where asked; a router adds what its clusters say of each model."""
-    if figure is not None:
-        from avengers_pro.evaluation.charts import frontier, save_chart
+def _fitted(
+    table: "Records",
+    protocol: "Protocol",
+    method: "Method",
+    embedder: "Embedder",
+    vectors: Any,
+    choice: EmbeddingChoice,
+) -> "Router":
+    """Fit on all the records that were evaluated."""
+    from avengers_pro.evaluation.protocol import usable_table
+    from avengers_pro.routing import Router
 
-        save_chart(frontier(result), figure)
-    if report is None:
-        return
-    from avengers_pro.evaluation.report import html_report, markdown_report
-
-    if report.suffix == ".md":
-        text = markdown_report(result, figure.name if figure is not None else None)
-    else:
-        text = html_report(result, profile_rows(router) if router else ())
-    report.write_text(text, encoding="utf-8")
-
-
-def profile_rows(router: "Router") -> "list[ProfileRow]":
-    """Return what each cluster of a router says of each model; none for methods without clusters."""
-    from avengers_pro.evaluation.charts import ProfileRow
-
-    profile = router.fitted.cluster_profile
-    if profile is None:
-        return []
-    return [
-        ProfileRow(
-            cluster,
-            round(size),
-            router.examples[cluster][0] if router.examples and router.examples[cluster] else "",
-            dict(zip(router.models, profile.mean_score[cluster].tolist(), strict=True)),
-        )
-        for cluster, size in enumerate(profile.sizes.tolist())
-    ]
-
-
-def print_evaluation(result: "Evaluation", alpha: float | None = None) -> None:
-    """Print what was compared, the tables and, last, the verdict."""
-    about = result.records
-    shown = f" ({about.note})" if about.note else ""
-    click.echo(
-        f"{about.source}{shown}: {about.rows} queries, {len(about.models)} models, {len(about.datasets)} datasets, "
-        f"{len(result.splits)} splits of {about.train_ratio:.0%} train"
+    used = usable_table(table, protocol)
+    return Router.fit(
+        used.records,
+        embedder,
+        method,
+        vectors=used.vectors_from(table, vectors),
+        seed=protocol.seeds[0],
+        embedder_spec=choice.spec or "static",
+        options=choice.options(),
     )
-    if about.duplicates:
-        click.echo(f"{about.duplicates} repeated query texts dropped before splitting")
-    if about.left_out:
-        shown = ", ".join(list(about.left_out)[:5]) + (", ..." if len(about.left_out) > 5 else "")  # noqa: PLR2004
-        click.echo(f"left out, not observed on every query (--gaps mask keeps them): {len(about.left_out)}: {shown}")
-    click.echo()
-    everyone = {**result.methods, **result.baselines}
-    print_table(
-        "Operating points chosen inside train, read on test (change against the best single model)",
-        ["method", "setting", "alpha", "score", "change", "per 1k queries", "change"],
-        [row for label, found in everyone.items() for row in _operating_rows(label, found)],
-    )
-    if alpha is not None:
-        click.echo()
-        print_table(
-            f"At alpha {alpha:g} (a point of the curve, not chosen)",
-            ["method", "score", "macro", "per 1k queries"],
-            [_alpha_row(label, found, alpha) for label, found in result.methods.items()],
-        )
-    click.echo()
-    print_table(
-        "The whole curve (best point picked on test, as the literature does; means over queries)",
-        ["method", "area", "PerfGain", "CostSave@100", "@95", "@90", "AIQ", "ParetoDist"],
-        [_curve_row(label, found) for label, found in everyone.items()],
-    )
-    click.echo(f"\n{result.verdict.text}")
-
-
-def _operating_rows(label: str, found: "MethodResult") -> list[list[str]]:
-    return [
-        [
-            label,
-            goal,
-            "-" if point.alpha is None else f"{point.alpha:.2f}",
-            f"{point.score_micro:.4f}",
-            percent(point.score_change, signed=True),
-            dollars(None if point.cost_per_query is None else point.cost_per_query * 1000),
-            percent(point.cost_change, signed=True),
-        ]
-        for goal, point in found.mean.operating_points.items()
-        if goal == "quality" or point.alpha is not None
-    ]
-
-
-def _alpha_row(label: str, found: "MethodResult", alpha: float) -> list[str]:
-    def distance(point: "Point") -> float:
-        return abs(point.alpha - alpha) if point.alpha is not None else 0.0
-
-    point = min(found.mean.curve, key=distance)
-    cost = None if point.cost_per_query is None else point.cost_per_query * 1000
-    return [label, f"{point.score_micro:.4f}", f"{point.score_macro:.4f}", dollars(cost)]
-
-
-def _curve_row(label: str, found: "MethodResult") -> list[str]:
-    metrics = found.mean.metrics
-    area, aiq, distance = metrics["area"], metrics["aiq"], metrics["pareto_dist"]
-    return [
-        label,
-        "-" if area is None else f"{100 * area:.2f}",
-        percent(metrics["perf_gain"], signed=True),
-        *(percent(metrics[f"cost_save_{target}"]) for target in (100, 95, 90)),
-        "-" if aiq is None else f"{aiq:.3f}",
-        "-" if distance is None else f"{distance:.3f}",
-    ]
