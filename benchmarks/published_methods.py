@@ -1,9 +1,8 @@
-"""The published methods on public records: the table, and the figure of the README.
+"""The published methods on public records.
 
     python benchmarks/published_methods.py DATA_FOLDER
 
-DATA_FOLDER holds llmrouter_fusion.jsonl.gz and zeroeval.jsonl.gz. Writes benchmarks/results/published_methods.{md,json}
-and docs/figures/frontier.svg.
+DATA_FOLDER holds llmrouter_fusion.jsonl.gz and zeroeval.jsonl.gz. Writes benchmarks/results/published_methods.{md,json}.
 """
 
 import json
@@ -12,7 +11,6 @@ import time
 from pathlib import Path
 
 from avengers_pro.evaluation import Evaluation, evaluate
-from avengers_pro.evaluation.charts import frontier, save_chart
 from avengers_pro.records import read_records
 from machine import about
 
@@ -67,8 +65,6 @@ def main() -> None:
         started = time.perf_counter()
         result = evaluate(records, METHODS, source=f"{name} ({source.split(',')[0]})")
         seconds = time.perf_counter() - started
-        if name == "llmrouter_fusion":
-            save_chart(frontier(result), ROOT / "docs" / "figures" / "frontier.svg")
         about_it = (
             f"Source: {source}. {result.records.rows} queries, {len(result.records.models)} models, "
             f"{len(result.records.left_out)} left out for gaps; evaluated in {seconds:.0f} s."
