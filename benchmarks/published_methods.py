@@ -2,7 +2,8 @@
 
     python benchmarks/published_methods.py DATA_FOLDER
 
-DATA_FOLDER holds llmrouter_fusion.jsonl.gz and zeroeval.jsonl.gz. Writes benchmarks/results/published_methods.{md,json}.
+DATA_FOLDER holds llmrouter_fusion.jsonl.gz and zeroeval.jsonl.gz.
+Writes benchmarks/results/published_methods.{md,json}.
 """
 
 import json
