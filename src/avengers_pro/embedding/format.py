@@ -1,7 +1,7 @@
 """How a text is written, beside what it says: 22 numbers that tell code, maths, choices and chat apart."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,12 +26,12 @@ def format_features(text: str) -> list[float]:
     n = len(head) + 1
     words = head.split()
     n_words = len(words) + 1
-    count = head.count
+    count, digits, capitals, foreign = _characters(head)
     return [
         float(np.log(n)),
         50 * count("\n") / n,
-        5 * sum(map(str.isdigit, head)) / n,
-        5 * sum(map(str.isupper, head)) / n,
+        5 * digits / n,
+        5 * capitals / n,
         5 * sum(map(count, _BRACKETS)) / n,
         50 * count("\\") / n,
         50 * count("$") / n,
@@ -41,16 +41,29 @@ def format_features(text: str) -> list[float]:
         len(set(words)) / n_words,
         sum(map(len, words)) / n_words / 5,
         float(head.rstrip().endswith("?")),
-        5 * sum(not char.isascii() for char in head) / n,
+        5 * foreign / n,
         5 * sum(map(count, _OPERATORS)) / n,
         float("http://" in head or "https://" in head),
         100 * count('"') / n,
         float("{" in head and '"' in head and ":" in head),
         float(head[:1].islower()),
-        float(np.log1p(count("\n\n"))),
+        float(np.log1p(head.count("\n\n"))),
         100 * count(",") / n,
         100 * count(".") / n,
     ]
+
+
+def _characters(text: str) -> tuple[Callable[[str], int], int, int, int]:
+    """Return a counter of single characters, and how many are digits, capitals and not ASCII.
+
+    ASCII text, the common case, is tallied once instead of searched for each character.
+    """
+    if not text.isascii():
+        digits, capitals = sum(map(str.isdigit, text)), sum(map(str.isupper, text))
+        return text.count, digits, capitals, len(text) - len(text.encode("ascii", "ignore"))
+    tally = np.bincount(np.frombuffer(text.encode(), dtype=np.uint8), minlength=128).tolist()
+    digits, capitals = sum(tally[ord("0") : ord("9") + 1]), sum(tally[ord("A") : ord("Z") + 1])
+    return (lambda char: tally[ord(char)] if char.isascii() else 0), digits, capitals, 0
 
 
 class WithFormat:

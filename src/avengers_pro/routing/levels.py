@@ -50,8 +50,8 @@ class Levels:
 
     @cached_property
     def _sharpness(self) -> NDArray[np.floating]:
-        """(L, 1) what half a squared distance is multiplied by."""
-        return (2.0 / self.temperatures[:, None]).astype(self.centroids.dtype)
+        """(L, 1) what half a squared distance is multiplied by in the exponent."""
+        return (-2.0 / self.temperatures[:, None]).astype(self.centroids.dtype)
 
     @cached_property
     def per_level(self) -> int:
@@ -68,19 +68,21 @@ class Levels:
         """
         half = self._half_squares - vectors @ self.centroids.T
         n, p = len(vectors), self.per_level
-        row = np.arange(n)[:, None]
-        clusters = np.empty((n, len(self), p), dtype=np.intp)
-        for level, (start, end) in enumerate(self.bounds):
-            near = half[:, start:end]
-            picked = near.argpartition(p - 1, axis=1)[:, :p] if p < end - start else np.arange(p)[None, :]
-            clusters[:, level] = picked + start
-        flat = clusters.reshape(n, -1)
-        distance = half[row, flat].reshape(n, len(self), p)
-        distance -= distance.min(axis=2, keepdims=True)
+        flat = np.concatenate(
+            [half[:, start:end].argpartition(p - 1, axis=1)[:, :p] for start, end in self.bounds], axis=1
+        )
+        flat += self._offsets
+        distance = half[np.arange(n)[:, None], flat].reshape(n, len(self.sizes), p)
+        distance -= np.minimum.reduce(distance, axis=2, keepdims=True)
         distance *= self._sharpness
-        weights = np.exp(-distance)
-        weights /= weights.sum(axis=2, keepdims=True)
+        weights = np.exp(distance)
+        weights /= np.add.reduce(weights, axis=2, keepdims=True)
         return flat, weights
+
+    @cached_property
+    def _offsets(self) -> Labels:
+        """(L * p,) first row of each place's level."""
+        return np.repeat([start for start, _ in self.bounds], self.per_level)
 
     def nearest_square(self, vectors: Vectors) -> Floats:
         """Return (n, L) squared distances to the nearest centroid of each level."""

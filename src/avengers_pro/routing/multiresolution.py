@@ -244,20 +244,22 @@ class FittedMultiResolution:
 
     @cached_property
     def _table(self) -> Floats:
-        """(K, 2m): what each cluster adds to expected score and expected dollars, level weight included."""
+        """(K, 3m): what each cluster adds to expected score, dollars and observations, level weight included."""
         sums, cost_sums = deviation_sums(self.profile, self.means)
-        table = np.empty((len(sums), 2 * len(self.models)))
+        table = np.empty((len(sums), 3 * len(self.models)))
+        trust = self.score_weights if self.score_weights.any() else np.full(len(self.levels), 1 / len(self.levels))
         for level, (start, end) in enumerate(self.levels.bounds):
             strength = self.strengths[level]
             counts, cost_counts = self.profile.score_counts[start:end], self.profile.cost_counts[start:end]
             score = sums[start:end] / (counts + strength)
             cost = cost_sums[start:end] / (cost_counts + max(strength, LEAST_COST_STRENGTH)) * self.means.costs
-            table[start:end] = np.hstack([self.score_weights[level] * score, self.cost_weights[level] * cost])
+            parts = (self.score_weights[level] * score, self.cost_weights[level] * cost, trust[level] * counts)
+            table[start:end] = np.hstack(parts)
         return table
 
     @cached_property
     def _base(self) -> Floats:
-        return np.concatenate([self.means.scores, self.means.costs])
+        return np.concatenate([self.means.scores, self.means.costs, np.zeros(len(self.models))])
 
     @cached_property
     def _least_costs(self) -> Floats:
@@ -315,11 +317,21 @@ class FittedMultiResolution:
         expected = np.einsum("nq,nqm->nm", weights.reshape(len(rows), -1), self._table[clusters])
         expected += self._base
         m = len(self.models)
-        score, cost = expected[:, :m], np.maximum(expected[:, m:], self._least_costs)
-        estimate = MultiResolutionEstimate(self, clusters, weights, score, cost)
+        score, cost, observations = (
+            expected[:, :m],
+            np.maximum(expected[:, m : 2 * m], self._least_costs),
+            expected[:, 2 * m :],
+        )
         if not self.complete:
-            score[self._uncovered(estimate.observations)] = np.nan
-        return estimate
+            score[self._uncovered(observations)] = np.nan
+        return MultiResolutionEstimate(self, clusters, weights, score, cost, observations)
+
+    @cached_property
+    def _least_coverage(self) -> Floats:
+        start, end = self.levels.bounds[0]
+        overall = self.profile.score_counts[start:end].sum(axis=0)
+        least: Floats = LEAST_COVERAGE * overall / overall.max()
+        return least
 
     def _uncovered(self, observations: Floats) -> NDArray[np.bool_]:
         """Find models that were observed elsewhere but not near a query: the mean says nothing about them here.
@@ -327,10 +339,7 @@ class FittedMultiResolution:
         Args:
             observations: (n, m) near each query.
         """
-        start, end = self.levels.bounds[0]
-        overall = self.profile.score_counts[start:end].sum(axis=0)
-        here = observations / np.maximum(observations.max(axis=1, keepdims=True), 1e-12)
-        return np.asarray(here < LEAST_COVERAGE * overall / overall.max())
+        return np.asarray(observations < self._least_coverage * observations.max(axis=1, keepdims=True))
 
 
 def _dollars(mean_costs: Floats, relative: Floats) -> Floats:
@@ -340,13 +349,22 @@ def _dollars(mean_costs: Floats, relative: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class MultiResolutionEstimate:
-    """Expected scores and costs of n queries."""
+    """Expected scores and costs of n queries.
+
+    Attributes:
+        fitted: What they come from.
+        members: (n, L * p) clusters of each query, over all levels.
+        weights: (n, L, p) shares of membership.
+        expected_score: (n, m). expected_cost: (n, m) US dollars.
+        observations: (n, m) the level-weighted mean count of the clusters a query belongs to.
+    """
 
     fitted: FittedMultiResolution
     members: NDArray[np.intp]
     weights: Floats
     expected_score: Floats
     expected_cost: Floats
+    observations: Floats
 
     @cached_property
     def _order(self) -> NDArray[np.intp]:
@@ -363,15 +381,6 @@ class MultiResolutionEstimate:
     def closeness(self) -> Floats:
         """(n, p) shares of membership in them."""
         return np.take_along_axis(self.weights[:, -1], self._order, axis=1)
-
-    @cached_property
-    def observations(self) -> Floats:
-        """(n, m) scores behind the expectation: the level-weighted mean count of the clusters a query belongs to."""
-        trust = self.fitted.score_weights if self.fitted.score_weights.any() else np.ones(len(self.weights[0]))
-        share = self.weights * (trust / trust.sum())[None, :, None]
-        counts = self.fitted.profile.score_counts[self.members]
-        observed: Floats = np.einsum("nq,nqm->nm", share.reshape(len(counts), -1), counts)
-        return observed
 
     def utility(self, alpha: float) -> Floats:
         """Return (n, m) expected score minus the price of alpha times expected cost; -inf for unknown models."""
