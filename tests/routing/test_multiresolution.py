@@ -13,8 +13,10 @@ from avengers_pro.errors import MethodError
 from avengers_pro.records import Records, read_records
 from avengers_pro.routing import Policy, Router, build_method
 from avengers_pro.routing.calibration import Outcomes, calibrate
+from avengers_pro.routing.decision import wilson
 from avengers_pro.routing.levels import with_temperatures
 from avengers_pro.routing.multiresolution import FittedMultiResolution, MultiResolution, Sample
+from avengers_pro.routing.novelty import Novelty
 from avengers_pro.routing.profile import Profile
 from avengers_pro.routing.queries import Queries
 from avengers_pro.routing.representation import FormatScaler
@@ -29,7 +31,7 @@ def derive(records, rows, centroids, sizes, method=None, scaler=None):
     profile = Profile.of_members(records.scores, records.costs, clusters, shares.reshape(len(rows), -1), len(centroids))
     sample = Sample(rows, records.scores, records.costs, np.ones(len(rows)))
     return FittedMultiResolution.derive(
-        records.models, method or MultiResolution(features="none"), scaler, levels, profile, sample
+        records.models, method or MultiResolution(features="none", novelty=False), scaler, levels, profile, sample
     )
 
 
@@ -45,7 +47,9 @@ def test_agrees_with_an_independent_implementation(shared):
     np.testing.assert_allclose(scaler.limit / 3, golden["feature_scale"], rtol=1e-6)
     centroids = np.vstack([golden[f"centroids_{k}"].astype(np.float64) for k in golden["levels"]])
     rows = scaler.apply(vectors[train])
-    fitted = derive(records.take(train), rows, centroids, golden["levels"].tolist(), MultiResolution(), scaler)
+    fitted = derive(
+        records.take(train), rows, centroids, golden["levels"].tolist(), MultiResolution(novelty=False), scaler
+    )
     np.testing.assert_allclose(fitted.levels.temperatures, golden["temperature"], rtol=1e-6)
     np.testing.assert_allclose(fitted.strengths, golden["prior_strength"], rtol=1e-5)
     np.testing.assert_allclose(fitted.score_weights, golden["weight_score"], rtol=1e-5)
@@ -71,7 +75,7 @@ def test_expectations_by_hand():
     """Membership, shrunk tables and level weights written out for a small simulated table."""
     records, vectors = synthetic(n=90, missing=0.0)
     rows = vectors.astype(np.float64)
-    fitted = MultiResolution(levels=(4, 8), features="none").fit(records, rows, 0)
+    fitted = MultiResolution(levels=(4, 8), features="none", novelty=False).fit(records, rows, 0)
     levels, sizes = fitted.levels, fitted.levels.sizes
     g, gc = records.scores.mean(axis=0), records.costs.mean(axis=0)
     members = [members_by_hand(row, levels.centroids, sizes, levels.temperatures) for row in rows]
@@ -274,3 +278,39 @@ def test_beats_the_published_methods_on_real_records(shared):
     assert area["avengers-pro"] >= area["avengers-pro-paper"] + 0.012
     assert area["avengers-pro"] >= area["avengers-pro-code"] + 0.010
     assert found.verdict.outcome == "beats"
+
+
+def test_novel_queries_are_decided_by_the_overall_means():
+    """Far from every training row the means decide; near them the cheap bound and the exact rule agree."""
+    records, vectors = synthetic(n=500)
+    fitted = MultiResolution(features="none").fit(records, vectors, 0)
+    strange = -vectors.mean(axis=0, keepdims=True) * 50
+    estimate = fitted.estimate(Queries(np.vstack([vectors[:100], strange]).astype(np.float32)))
+    assert estimate.novel is not None
+    assert estimate.novel[-1]
+    assert estimate.novel[:100].mean() <= 0.05
+    np.testing.assert_allclose(estimate.expected_score[-1], fitted.means.scores)
+    np.testing.assert_allclose(estimate.expected_cost[-1], fitted.means.costs)
+    without = MultiResolution(features="none", novelty=False).fit(records, vectors, 0)
+    assert without.estimate(Queries(strange.astype(np.float32))).novel is None
+
+
+def test_the_cheap_bound_clears_no_row_that_the_exact_rule_calls_novel(sample, sample_vectors):
+    fitted = MultiResolution(features="none").fit(sample, sample_vectors, 0)
+    novelty = fitted.novelty
+    exact = Novelty(novelty.reference, novelty.limit, -1.0)
+    _, _, square = fitted.levels.locate(sample_vectors)
+    bounded, full = novelty.flags(sample_vectors, square), exact.flags(sample_vectors, square)
+    assert full is None or bounded is not None
+    assert (square <= novelty.cleared).mean() > 0.5
+    if full is not None:
+        np.testing.assert_array_equal(bounded, full)
+
+
+@pytest.mark.parametrize(("mean", "n"), [(0.5, 10), (0.0, 3), (1.0, 40), (0.93, 7)])
+def test_intervals_are_wilsons(mean, n):
+    """Solve (p - mean)^2 = z^2 p (1 - p) / n on a fine grid."""
+    grid = np.linspace(0, 1, 200_001)
+    inside = grid[(grid - mean) ** 2 <= 1.6449**2 * grid * (1 - grid) / n + 1e-12]
+    low, high = wilson(mean, n)
+    assert (low, high) == pytest.approx((inside.min(), inside.max()), abs=1e-4)

@@ -99,6 +99,11 @@ method_options = _stack(
         help="Look at how a text is written, too; avengers-pro does, other methods when asked.",
     ),
     click.option(
+        "--novelty/--no-novelty",
+        default=None,
+        help="avengers-pro: decide queries unlike any training row by the overall means (default), or not.",
+    ),
+    click.option(
         "--objective",
         type=click.Choice(["micro", "macro"]),
         help="avengers-pro: every query counts the same, or every dataset.",
@@ -106,7 +111,7 @@ method_options = _stack(
 )
 
 
-METHOD_PARAMS = ("clusters", "top_clusters", "beta", "neighbours", "levels", "features", "objective")
+METHOD_PARAMS = ("clusters", "top_clusters", "beta", "neighbours", "levels", "features", "objective", "novelty")
 _PUBLISHED_PARAMS = ("clusters", "top_clusters", "beta")
 
 

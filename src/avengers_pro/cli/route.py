@@ -119,11 +119,12 @@ def _print_explanation(explanation: "Explanation") -> None:
     click.echo(f"{decision.model or 'infeasible'}\n  {decision.reason}\n")
     print_table(
         "Candidates",
-        ["model", "expected score", "expected cost", "observations", "utility", ""],
+        ["model", "expected score", "90 % interval", "expected cost", "observations", "utility", ""],
         [
             [
                 candidate.model,
                 f"{candidate.expected_score:.3f}",
+                f"{candidate.low:.2f} to {candidate.high:.2f}",
                 dollars(candidate.expected_cost),
                 str(candidate.observations),
                 f"{candidate.utility:.3f}",

@@ -10,6 +10,8 @@ from avengers_pro.records.table import Floats
 from avengers_pro.routing.method import Estimate
 from avengers_pro.routing.policy import Policy
 
+_Z = 1.6449
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -18,6 +20,8 @@ class Candidate:
     Attributes:
         model: Its name.
         expected_score: In [0, 1]; NaN = nothing is known.
+        low: Lower end of the 90 % interval of the expected score, from the observations near the query; NaN likewise.
+        high: Upper end.
         expected_cost: US dollars; NaN = not known.
         observations: Scores behind the expectation.
         utility: What the method ranks by; -inf = no candidate.
@@ -26,6 +30,8 @@ class Candidate:
 
     model: str
     expected_score: float
+    low: float
+    high: float
     expected_cost: float
     observations: int
     utility: float
@@ -78,6 +84,7 @@ class Decision:
             Candidate(
                 model,
                 float(score[column]),
+                *wilson(float(score[column]), float(estimate.observations[row, column])),
                 float(cost[column]),
                 int(estimate.observations[row, column]),
                 float(self._utility[column]),
@@ -112,6 +119,12 @@ class Decision:
         return () if near is None else tuple(int(cluster) for cluster in near[self._row])
 
     @property
+    def novel(self) -> bool:
+        """Whether the query is unlike any training row, so that the overall means decided."""
+        flags = self._estimate.novel
+        return flags is not None and bool(flags[self._row])
+
+    @property
     def reason(self) -> str:
         """One sentence: why this model, or why none."""
         if self.chosen is None:
@@ -120,6 +133,7 @@ class Decision:
         best = self.chosen
         others = [candidate for candidate in self.candidates[1:] if candidate.removed is None]
         versus = f", ahead of {others[0].model}" if others else ", the only candidate"
+        versus += "; the query is unlike any training row, so overall means decided" if self.novel else ""
         return (
             f"expected score {best.expected_score:.3f} at {_dollars(best.expected_cost)} "
             f"from {best.observations} observations, {self.policy.objective}{versus}"
@@ -133,10 +147,12 @@ class Decision:
             "objective": self.policy.objective,
             "reason": self.reason,
             "clusters": list(self.clusters),
+            "novel": self.novel,
             "candidates": [
                 {
                     "model": candidate.model,
                     "expected_score": _finite(candidate.expected_score),
+                    "interval": [_finite(candidate.low), _finite(candidate.high)],
                     "expected_cost": _finite(candidate.expected_cost),
                     "observations": candidate.observations,
                     "utility": _finite(candidate.utility),
@@ -149,6 +165,19 @@ class Decision:
     def __repr__(self) -> str:
         """The model and the reason."""
         return f"Decision({self.model!r}: {self.reason})"
+
+
+def wilson(mean: float, observations: float) -> tuple[float, float]:
+    """Return the 90 % Wilson score interval of a mean in [0, 1]; NaN without a mean.
+
+    It takes the scores observed near a query for a sample of queries like it.
+    """
+    if np.isnan(mean):
+        return mean, mean
+    n, p = max(observations, 1e-9), min(max(mean, 0.0), 1.0)
+    center = (p + _Z * _Z / (2 * n)) / (1 + _Z * _Z / n)
+    half = _Z / (1 + _Z * _Z / n) * np.sqrt(p * (1 - p) / n + _Z * _Z / (4 * n * n))
+    return max(float(center - half), 0.0), min(float(center + half), 1.0)
 
 
 def _why_never(policy: Policy, score: float) -> str:

@@ -23,6 +23,7 @@ class TableEstimate:
     means: Profile
     clusters: NDArray[np.intp] | None = None
     closeness: Floats | None = None
+    novel: NDArray[np.bool_] | None = None
 
     def utility(self, alpha: float) -> Floats:
         """Return (n, m); -inf for a model of which nothing is known; an unpriced model is as dear as the dearest."""
@@ -47,6 +48,7 @@ class FixedEstimate:
     preference: Floats
     clusters: NDArray[np.intp] | None = None
     closeness: Floats | None = None
+    novel: NDArray[np.bool_] | None = None
 
     @property
     def expected_score(self) -> Floats:

@@ -66,6 +66,11 @@ class Levels:
         Returns:
             (n, L * p) rows of ``centroids``, level by level, and their (n, L, p) weights.
         """
+        flat, weights, _ = self.locate(vectors)
+        return flat, weights
+
+    def locate(self, vectors: Vectors) -> tuple[Labels, Floats, Floats]:
+        """Return what ``members`` does, and (n,) squared distances to the nearest centroid of the finest level."""
         half = self._half_squares - vectors @ self.centroids.T
         n, p = len(vectors), self.per_level
         flat = np.concatenate(
@@ -73,11 +78,13 @@ class Levels:
         )
         flat += self._offsets
         distance = half[np.arange(n)[:, None], flat].reshape(n, len(self.sizes), p)
-        distance -= np.minimum.reduce(distance, axis=2, keepdims=True)
+        nearest = np.minimum.reduce(distance, axis=2, keepdims=True)
+        square = 2 * nearest[:, -1, 0] + np.einsum("nd,nd->n", vectors, vectors)
+        distance -= nearest
         distance *= self._sharpness
         weights = np.exp(distance)
         weights /= np.add.reduce(weights, axis=2, keepdims=True)
-        return flat, weights
+        return flat, weights, square
 
     @cached_property
     def _offsets(self) -> Labels:

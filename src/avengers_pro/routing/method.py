@@ -54,6 +54,7 @@ class Estimate(Protocol):
         observations: (n, m) scores behind the expectation.
         clusters: (n, p) nearest clusters, nearest first; None for methods without clusters.
         closeness: (n, p) how near they are: inner products, or shares of membership; None likewise.
+        novel: (n,) queries unlike any training row, if the method looks at that; None = none is known to be.
     """
 
     @property
@@ -79,6 +80,11 @@ class Estimate(Protocol):
     @property
     def closeness(self) -> NDArray[np.floating[Any]] | None:
         """(n, p) how near they are: inner products, or shares of membership; None likewise."""
+        ...
+
+    @property
+    def novel(self) -> NDArray[np.bool_] | None:
+        """(n,) queries unlike any training row, if the method looks at that; None = none is known to be."""
         ...
 
     def utility(self, alpha: float) -> Floats:

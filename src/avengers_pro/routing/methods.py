@@ -27,7 +27,7 @@ _BUILDERS: dict[str, tuple[Callable[[Mapping[str, Any]], Method], frozenset[str]
     {
         "avengers-pro": (
             lambda params: MultiResolution(**params),
-            frozenset({"levels", "features", "objective"}),
+            frozenset({"levels", "features", "objective", "novelty"}),
         )
     }
     | {

@@ -19,6 +19,7 @@ from avengers_pro.records.table import Floats, Records
 from avengers_pro.routing.calibration import Calibration, Outcomes, calibrate, restricted
 from avengers_pro.routing.levels import SIZES, Levels, fit_levels
 from avengers_pro.routing.method import Arrays, check_shapes, restored_profile
+from avengers_pro.routing.novelty import Novelty, reference_rows
 from avengers_pro.routing.policy import Policy
 from avengers_pro.routing.profile import Profile
 from avengers_pro.routing.queries import Queries
@@ -52,12 +53,14 @@ class MultiResolution:
     Attributes:
         levels: Clusters of each level.
         features: ``format`` adds 22 numbers on how a text is written; ``none`` leaves the embedding alone.
+        novelty: Whether queries unlike any training row are decided by the overall means: insurance, not free.
         objective: Whether training rows (``micro``) or datasets (``macro``) count the same.
     """
 
     levels: tuple[int, ...] = SIZES
     features: str = "format"
     objective: str = "micro"
+    novelty: bool = True
     name: str = "avengers-pro"
     uses_alpha: bool = True
 
@@ -103,11 +106,24 @@ class MultiResolution:
             arrays["cost_weights"],
             Outcomes(arrays["outcomes_score"], arrays["outcomes_cost"], sample.scores, sample.costs, sample.weights),
             Calibration.restore(arrays, m),
+            self._restored_novelty(arrays, sample),
         )
+
+    def _restored_novelty(self, arrays: Arrays, sample: "Sample") -> Novelty | None:
+        if not self.novelty or "novelty" not in arrays:
+            return None
+        check_shapes(arrays, {"novelty": (2,)})
+        limit, cleared = arrays["novelty"].tolist()
+        return Novelty(reference_rows(sample.vectors), limit, cleared)
 
     def params(self) -> Mapping[str, Any]:
         """Return the parameters as plain values."""
-        return {"levels": list(self.levels), "features": self.features, "objective": self.objective}
+        return {
+            "levels": list(self.levels),
+            "features": self.features,
+            "objective": self.objective,
+            "novelty": self.novelty,
+        }
 
     def fit(self, records: Records, vectors: Vectors, seed: int) -> "FittedMultiResolution":
         """Cluster at every level, sum up, and calibrate on leave-one-out predictions.
@@ -179,6 +195,7 @@ class FittedMultiResolution:
         cost_weights: (L,) level weights of the costs.
         outcomes: The sample with leave-one-out expectations.
         calibration: Of the whole pool, or of the models a policy allows.
+        novelty: What is usual among training rows; None = every query is decided by the tables.
         exchange: The price that a target or a budget asks for; None = alpha decides.
     """
 
@@ -194,6 +211,7 @@ class FittedMultiResolution:
     cost_weights: Floats
     outcomes: Outcomes
     calibration: Calibration
+    novelty: Novelty | None
     exchange: Exchange | None = None
 
     @classmethod
@@ -207,7 +225,8 @@ class FittedMultiResolution:
         sample: Sample,
     ) -> "FittedMultiResolution":
         """Work out everything that follows from sums and sample: strengths, level weights, calibration."""
-        clusters, shares = levels.members(sample.vectors)
+        clusters, shares, square = levels.locate(sample.vectors)
+        novelty = Novelty.fit(sample.vectors, square) if method.novelty else None
         shares = shares.astype(np.float64)
         strengths = prior_strengths(sample.scores, sample.weights, clusters, shares, levels)
         means = overall_means(profile, levels)
@@ -233,7 +252,7 @@ class FittedMultiResolution:
         calibration = calibrate(outcomes, means.scores, means.costs)
         return cls(
             models, method, scaler, levels, profile, sample, means, strengths, score_weights, cost_weights,
-            outcomes, calibration,
+            outcomes, calibration, novelty,
         )  # fmt: skip
 
     @property
@@ -289,6 +308,7 @@ class FittedMultiResolution:
             "cost_weights": self.cost_weights,
             **expected,
             **self.calibration.arrays(),
+            **({} if self.novelty is None else {"novelty": np.array([self.novelty.limit, self.novelty.cleared])}),
         }
 
     def tuned(self, policy: Policy, allowed: NDArray[np.bool_] | None) -> "FittedMultiResolution":
@@ -313,8 +333,11 @@ class FittedMultiResolution:
     def estimate(self, queries: Queries) -> "MultiResolutionEstimate":
         """Add up what the levels say of each query."""
         rows = self.scaler.apply(queries.vectors) if self.scaler is not None else queries.vectors
-        clusters, weights = self.levels.members(rows)
+        clusters, weights, square = self.levels.locate(rows)
         expected = np.einsum("nq,nqm->nm", weights.reshape(len(rows), -1), self._table[clusters])
+        novel = None if self.novelty is None else self.novelty.flags(rows, square)
+        if novel is not None:
+            expected[novel, : 2 * len(self.models)] = 0.0
         expected += self._base
         m = len(self.models)
         score, cost, observations = (
@@ -324,7 +347,7 @@ class FittedMultiResolution:
         )
         if not self.complete:
             score[self._uncovered(observations)] = np.nan
-        return MultiResolutionEstimate(self, clusters, weights, score, cost, observations)
+        return MultiResolutionEstimate(self, clusters, weights, score, cost, observations, novel)
 
     @cached_property
     def _least_coverage(self) -> Floats:
@@ -357,6 +380,7 @@ class MultiResolutionEstimate:
         weights: (n, L, p) shares of membership.
         expected_score: (n, m). expected_cost: (n, m) US dollars.
         observations: (n, m) the level-weighted mean count of the clusters a query belongs to.
+        novel: (n,) queries decided by the overall means; None = none of them.
     """
 
     fitted: FittedMultiResolution
@@ -365,6 +389,7 @@ class MultiResolutionEstimate:
     expected_score: Floats
     expected_cost: Floats
     observations: Floats
+    novel: NDArray[np.bool_] | None
 
     @cached_property
     def _order(self) -> NDArray[np.intp]:

@@ -241,6 +241,7 @@ class ClusterEstimate:
     clusters: NDArray[np.intp]
     closeness: NDArray[np.floating[Any]]
     weights: Floats | None
+    novel: NDArray[np.bool_] | None = None
 
     def utility(self, alpha: float) -> Floats:
         """Return (n, m): the sum over the nearest clusters.

@@ -1,0 +1,73 @@
+"""Queries unlike anything in the records: the tables say nothing about them, so the overall means decide."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avengers_pro.embedding.embedder import Vectors
+from avengers_pro.records.table import Floats
+
+NEIGHBOURS = 5
+QUANTILE = 0.99
+REFERENCE_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Novelty:
+    """Distances that are usual among training rows.
+
+    Attributes:
+        reference: (r, d) training rows, at most ``REFERENCE_ROWS``.
+        limit: A query whose mean distance to its 5 nearest reference rows is larger is novel: 1 % of the training
+            rows were.
+        cleared: Squared distance to the nearest centroid up to which no novel training row lay; closer queries are
+            not looked at again, so most decisions cost no neighbour search.
+    """
+
+    reference: Vectors
+    limit: float
+    cleared: float
+
+    @classmethod
+    def fit(cls, rows: Vectors, nearest_square: Floats) -> "Novelty | None":
+        """Learn from (n, d) training rows and their (n,) squared distances to the nearest centroid.
+
+        Returns:
+            None if there are too few rows to say what is usual.
+        """
+        reference = reference_rows(rows)
+        if len(reference) <= NEIGHBOURS:
+            return None
+        own = _mean_distance(reference, reference, itself=True)
+        limit = float(np.quantile(own, QUANTILE))
+        novel = nearest_square[:: _step(rows)][own > limit]
+        return cls(reference, limit, float(novel.min()) if novel.size else float(np.finfo(np.float32).max))
+
+    def flags(self, rows: Vectors, nearest_square: Floats) -> NDArray[np.bool_] | None:
+        """Return (n,) True for novel rows; None if there are none."""
+        doubtful = nearest_square > self.cleared
+        if not doubtful.any():
+            return None
+        flags = np.zeros(len(rows), dtype=bool)
+        found = _mean_distance(np.ascontiguousarray(rows[doubtful], dtype=np.float32), self.reference, itself=False)
+        flags[doubtful] = found > self.limit
+        return flags if flags.any() else None
+
+
+def reference_rows(rows: Vectors) -> Vectors:
+    """Return at most ``REFERENCE_ROWS`` of (n, d) rows, evenly spaced."""
+    return np.ascontiguousarray(rows[:: _step(rows)], dtype=np.float32)
+
+
+def _step(rows: Vectors) -> int:
+    return -(-len(rows) // REFERENCE_ROWS)
+
+
+def _mean_distance(rows: Vectors, reference: Vectors, *, itself: bool) -> Floats:
+    """Return (n,) mean distances to the nearest reference rows, each row itself left out if it is one of them."""
+    import faiss
+
+    squares, _ = faiss.knn(rows, reference, NEIGHBOURS + itself)
+    distances: Floats = np.sqrt(np.maximum(squares[:, int(itself) :], 0.0)).mean(axis=1)
+    return distances
