@@ -11,7 +11,7 @@ from avengers_pro.records.table import Floats
 NEIGHBOURS = 5
 QUANTILE = 0.99
 CLEARED = 0.2
-REFERENCE_ROWS = 4096
+REFERENCE_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)

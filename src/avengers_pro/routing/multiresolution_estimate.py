@@ -1,0 +1,70 @@
+"""What our method expects of the models on a batch of queries, and how it weighs score against cost."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avengers_pro.records.table import Floats
+
+if TYPE_CHECKING:
+    from avengers_pro.routing.multiresolution import FittedMultiResolution
+
+
+@dataclass(frozen=True)
+class MultiResolutionEstimate:
+    """Expected scores and costs of n queries.
+
+    Attributes:
+        fitted: What they come from.
+        members: (n, L * p) clusters of each query, over all levels.
+        weights: (n, L, p) shares of membership.
+        expected_score: (n, m). expected_cost: (n, m) US dollars.
+        observations: (n, m) the level-weighted mean count of the clusters a query belongs to.
+        novel: (n,) queries decided by the overall means; None = none of them.
+    """
+
+    fitted: "FittedMultiResolution"
+    members: NDArray[np.intp]
+    weights: Floats
+    expected_score: Floats
+    expected_cost: Floats
+    observations: Floats
+    novel: NDArray[np.bool_] | None
+
+    @cached_property
+    def _order(self) -> NDArray[np.intp]:
+        return np.argsort(-self.weights[:, -1], axis=1, kind="stable")
+
+    @property
+    def clusters(self) -> NDArray[np.intp]:
+        """(n, p) nearest clusters of the finest level, nearest first."""
+        start, _ = self.fitted.levels.bounds[-1]
+        p = self.fitted.levels.per_level
+        return np.take_along_axis(self.members[:, -p:] - start, self._order, axis=1)
+
+    @property
+    def closeness(self) -> Floats:
+        """(n, p) shares of membership in them."""
+        return np.take_along_axis(self.weights[:, -1], self._order, axis=1)
+
+    def utility(self, alpha: float) -> Floats:
+        """Return (n, m) expected score minus the price of alpha times expected cost; -inf for unknown models."""
+        fitted = self.fitted
+        price = fitted.calibration.price_at(alpha) if fitted.exchange is None else fitted.exchange.price
+        if price is None:
+            only = np.full(self.expected_score.shape, -np.inf)
+            only[:, fitted.calibration.reference] = 0.0
+            return only
+        utility = self.expected_score - price * self.expected_cost
+        return utility if fitted.complete else _with_gaps(utility, self.expected_score, self.expected_cost, price)
+
+
+def _with_gaps(utility: Floats, expected_score: Floats, expected_cost: Floats, price: float) -> Floats:
+    """Fill in NaN: an unpriced model is as dear as the dearest, a model of which nothing is known gets -inf."""
+    unpriced = np.isnan(expected_cost)
+    dearest = np.nanmax(expected_cost) if not unpriced.all() else 0.0
+    filled = np.where(unpriced, expected_score - price * dearest, utility)
+    return np.where(np.isnan(filled), -np.inf, filled)
