@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avengers_pro.embedding.embedder import unit_rows
 from avengers_pro.embedding.format import FORMAT_DIMENSION, WithFormat, format_features, with_format
 from avengers_pro.embedding.static import StaticEmbedder
 from avengers_pro.errors import MethodError
@@ -297,7 +298,8 @@ def test_novel_queries_are_decided_by_the_overall_means():
 
 def test_the_cheap_bound_clears_most_rows_and_hardly_a_novel_one(sample, sample_vectors):
     order = np.random.default_rng(0).permutation(len(sample))
-    train, test = order[:1400], sample_vectors[order[1400:]]
+    strange = unit_rows(np.random.default_rng(1).normal(size=(20, 256)))
+    train, test = order[:1400], np.vstack([sample_vectors[order[1400:]], strange])
     fitted = MultiResolution(features="none").fit(sample.take(train), sample_vectors[train], 0)
     novelty = fitted.novelty
     exact = Novelty(novelty.reference, novelty.limit, -1.0)
@@ -307,6 +309,7 @@ def test_the_cheap_bound_clears_most_rows_and_hardly_a_novel_one(sample, sample_
     assert full is not None
     assert bounded is not None
     assert not (bounded & ~full).any()
+    assert bounded[-20:].all()
     assert (bounded != full).mean() < 0.01
 
 
