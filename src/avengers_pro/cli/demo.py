@@ -15,13 +15,8 @@ if TYPE_CHECKING:
     from avengers_pro.routing import Router
 
 NOTE = "simulated data"
-QUERIES = (
-    "Find all real x with x^4 - 5x^2 + 4 = 0 and give the sum of their squares.",
-    "Write a Python function that merges two sorted lists, and its unit tests.",
-    "In which year did the first lighthouse with a Fresnel lens begin to shine?",
-    "Which reagent turns a primary alcohol into an aldehyde? (A) PCC (B) H2/Pd (C) NaBH4 (D) LiAlH4",
-    "Help me write a warm, short toast for my sister's wedding.",
-)
+SHOWN = ("sim-aime", "sim-livecodebench", "sim-simpleqa", "sim-gpqa", "sim-arena-hard")
+"""One new query of each of these kinds is routed."""
 
 
 @click.command("demo")
@@ -71,10 +66,20 @@ def command(output: Path, seeds: int) -> None:
     click.echo(f"3. Proof on held-out parts ({NOTE})\n")
     print_evaluation(result)
     click.echo("\n4. Five queries, routed at alpha 0.5\n")
-    for text in QUERIES:
+    for text in _new_queries():
         decision = router.route(text, Policy(alpha=0.5))
-        click.echo(f"   {text}\n     -> {decision.model}: {decision.reason}")
+        click.echo(f"   {' '.join(text.split())[:150]}\n     -> {decision.model}: {decision.reason}")
     _finish(output, result, router)
+
+
+def _new_queries() -> list[str]:
+    """Return generated queries of the sample's kinds that are not in the sample."""
+    from avengers_pro.demo.generate import generate
+
+    first: dict[str, str] = {}
+    for row in generate(rows=200, seed=7):
+        first.setdefault(row["dataset"], row["query"])
+    return [first[name] for name in SHOWN]
 
 
 def _finish(output: Path, result: "Evaluation", router: "Router") -> None:
