@@ -10,7 +10,9 @@ AvengersProError
 │   ├── DamagedArtifactError    missing, truncated or altered files
 │   ├── ArtifactVersionError    written by another format version
 │   └── EmbedderMismatchError   vectors from another embedder than the router was fitted with
-└── EvaluationError         the records do not allow the comparison asked for
+├── EvaluationError         the records do not allow the comparison asked for
+├── SettingsError           a configuration file or table is wrong; names file and key
+└── StoreError              the gateway's database cannot be reached, read or written
 
 Messages say what is wrong, with the value; where; and what to do about it.
 """
@@ -63,3 +65,11 @@ class EmbedderMismatchError(ArtifactError):
 
 class EvaluationError(AvengersProError):
     """The records do not allow the comparison asked for."""
+
+
+class SettingsError(AvengersProError):
+    """A configuration file or table is wrong."""
+
+
+class StoreError(AvengersProError):
+    """The gateway's database cannot be reached, read or written."""

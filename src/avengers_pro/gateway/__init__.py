@@ -1,0 +1,1 @@
+"""The gateway: one OpenAI-compatible endpoint that routes every request."""
