@@ -15,8 +15,10 @@ from avengers_pro.records import Records, read_records
 from avengers_pro.routing import Policy, Router, build_method
 from avengers_pro.routing.calibration import Outcomes, calibrate
 from avengers_pro.routing.decision import wilson
+from avengers_pro.routing.evidence import Evidence
 from avengers_pro.routing.levels import with_temperatures
-from avengers_pro.routing.multiresolution import FittedMultiResolution, MultiResolution, Sample
+from avengers_pro.routing.multiresolution import MultiResolution
+from avengers_pro.routing.multiresolution_fitted import FittedMultiResolution
 from avengers_pro.routing.novelty import Novelty
 from avengers_pro.routing.profile import Profile
 from avengers_pro.routing.queries import Queries
@@ -28,11 +30,9 @@ from simulated import synthetic
 def derive(records, rows, centroids, sizes, method=None, scaler=None):
     """Fit on given centroids."""
     levels = with_temperatures(centroids, tuple(sizes), rows)
-    clusters, shares = levels.members(rows)
-    profile = Profile.of_members(records.scores, records.costs, clusters, shares.reshape(len(rows), -1), len(centroids))
-    sample = Sample(rows, records.scores, records.costs, np.ones(len(rows)))
+    evidence = Evidence.of(records, rows, levels, np.ones(len(rows)), 0)
     return FittedMultiResolution.derive(
-        records.models, method or MultiResolution(features="none", novelty=False), scaler, levels, profile, sample
+        method or MultiResolution(features="none", novelty=False), scaler, levels, evidence
     )
 
 
@@ -52,9 +52,9 @@ def test_agrees_with_an_independent_implementation(shared):
         records.take(train), rows, centroids, golden["levels"].tolist(), MultiResolution(novelty=False), scaler
     )
     np.testing.assert_allclose(fitted.levels.temperatures, golden["temperature"], rtol=1e-6)
-    np.testing.assert_allclose(fitted.strengths, golden["prior_strength"], rtol=1e-5)
-    np.testing.assert_allclose(fitted.score_weights, golden["weight_score"], rtol=1e-5)
-    np.testing.assert_allclose(fitted.cost_weights, golden["weight_cost"], rtol=1e-5)
+    np.testing.assert_allclose(fitted.belief.strengths, golden["prior_strength"], rtol=1e-5)
+    np.testing.assert_allclose(fitted.belief.score_weights, golden["weight_score"], rtol=1e-5)
+    np.testing.assert_allclose(fitted.belief.cost_weights, golden["weight_cost"], rtol=1e-5)
     estimate = fitted.estimate(Queries(vectors[test]))
     np.testing.assert_allclose(estimate.expected_score, golden["expected_score"], rtol=1e-5)
     np.testing.assert_allclose(estimate.expected_cost, golden["expected_cost"], rtol=1e-5)
@@ -87,9 +87,9 @@ def test_expectations_by_hand():
                 count = sum(m[level].get(j, 0.0) for m in members)
                 sums = sum(m[level].get(j, 0.0) * (s - g) for m, s in zip(members, records.scores, strict=True))
                 dollars = sum(m[level].get(j, 0.0) * (c / gc - 1) for m, c in zip(members, records.costs, strict=True))
-                strength = fitted.strengths[level]
-                score += fitted.score_weights[level] * share * sums / (count + strength)
-                cost += fitted.cost_weights[level] * share * dollars / (count + max(strength, 10))
+                strength = fitted.belief.strengths[level]
+                score += fitted.belief.score_weights[level] * share * sums / (count + strength)
+                cost += fitted.belief.cost_weights[level] * share * dollars / (count + max(strength, 10))
         estimate = fitted.estimate(Queries(rows[i : i + 1]))
         np.testing.assert_allclose(estimate.expected_score[0], score, rtol=1e-6)
         np.testing.assert_allclose(estimate.expected_cost[0], np.maximum(gc * (1 + cost), 0.02 * gc), rtol=1e-6)
@@ -229,7 +229,7 @@ def test_gaps_fit_and_route_and_count(sample, sample_vectors):
     decision = router.route("Prove that the square root of two is irrational.", Policy(alpha=0.6))
     assert decision.feasible
     assert all(candidate.observations < 300 for candidate in decision.candidates)
-    assert router.fitted.strengths.tolist() == [15.0] * 5
+    assert router.fitted.belief.strengths.tolist() == [15.0] * 5
 
 
 def test_macro_counts_every_dataset_the_same():
@@ -241,8 +241,8 @@ def test_macro_counts_every_dataset_the_same():
         records.queries, records.models, scores, records.costs, datasets=np.where(small, "small", "large").tolist()
     )
     micro, macro = (MultiResolution(features="none", objective=o).fit(table, vectors, 0) for o in ("micro", "macro"))
-    np.testing.assert_allclose(micro.means.scores, scores.mean(axis=0))
-    np.testing.assert_allclose(macro.means.scores, [0.5, 0.3, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(micro.belief.means.scores, scores.mean(axis=0))
+    np.testing.assert_allclose(macro.belief.means.scores, [0.5, 0.3, 0, 0], atol=1e-9)
     assert (micro.calibration.reference, macro.calibration.reference) == (1, 0)
 
 
@@ -257,7 +257,7 @@ def test_few_rows_fall_back_to_few_levels(n):
 def test_large_tables_calibrate_on_a_sample():
     records, vectors = synthetic(n=9000)
     fitted = MultiResolution(features="none", levels=(8, 16)).fit(records, vectors, 0)
-    assert len(fitted.sample.weights) == 8192
+    assert len(fitted.evidence.sample.weights) == 8192
     assert fitted.profile.score_counts[:8].sum(axis=0) == pytest.approx(9000)
 
 
@@ -290,8 +290,8 @@ def test_novel_queries_are_decided_by_the_overall_means():
     assert estimate.novel is not None
     assert estimate.novel[-1]
     assert estimate.novel[:100].mean() <= 0.05
-    np.testing.assert_allclose(estimate.expected_score[-1], fitted.means.scores)
-    np.testing.assert_allclose(estimate.expected_cost[-1], fitted.means.costs)
+    np.testing.assert_allclose(estimate.expected_score[-1], fitted.belief.means.scores)
+    np.testing.assert_allclose(estimate.expected_cost[-1], fitted.belief.means.costs)
     without = MultiResolution(features="none", novelty=False).fit(records, vectors, 0)
     assert without.estimate(Queries(strange.astype(np.float32))).novel is None
 

@@ -16,6 +16,10 @@ from avengers_pro.records.table import Floats
 
 PRICES = np.concatenate([[0.0], np.logspace(-4, 3, 200)])
 """Times 1 / the models' mean cost."""
+GUARD_Z = 1.28
+"""Standard errors by which price 0 must beat the best single model to replace it: one wrong opening in ten."""
+GUARD_Z_DEARER = 2.0
+"""The same where price 0 costs more than the best single model."""
 _MOST_KNOWN = 1024
 
 
@@ -52,7 +56,7 @@ class Calibration:
         reference_score: Its mean.
         reference_cost: Its mean, US dollars.
         reference_square: Its mean squared score.
-        rows: Training rows behind the means.
+        rows: Training rows behind the means; with unequal weights, how many equal ones they are worth.
         guard_z: How many standard errors price 0 is above the reference, by paired differences.
         open: Whether alpha = 1 means price 0; else it means the reference itself.
         arc: (p,) position of each price on the frontier, 0 at alpha = 1 and 1 at alpha = 0.
@@ -151,8 +155,11 @@ def calibrate(outcomes: Outcomes, mean_scores: Floats, mean_costs: Floats) -> Ca
     score, cost = _walk(outcomes, prices)
     mine, price = outcomes.scores[:, reference], outcomes.costs[:, reference]
     seen = ~np.isnan(mine)
+    if outcomes.scores.shape[1] > 1:  # a row with one model leaves no choice and says nothing about choosing
+        seen &= (~np.isnan(outcomes.scores)).sum(axis=1) > 1
     weight = outcomes.weights * seen
     total = max(float(weight.sum()), 1e-12)
+    rows = max(total**2 / max(float((weight**2).sum()), 1e-12), 1.0)
 
     def mean(values: Floats) -> Floats:
         averaged: Floats = np.nan_to_num(values) @ weight / total
@@ -163,12 +170,12 @@ def calibrate(outcomes: Outcomes, mean_scores: Floats, mean_costs: Floats) -> Ca
     reference_score, reference_square = float(mean(mine)), float(mean(mine**2))
     reference_cost = float(np.nan_to_num(price) @ weight / total)
     gain = scores[0] - reference_score
-    error = np.sqrt(max(squares[0] - 2 * products[0] + reference_square - gain**2, 0.0) / max(seen.sum(), 1))
+    error = np.sqrt(max(squares[0] - 2 * products[0] + reference_square - gain**2, 0.0) / rows)
     guard_z = float(gain / error) if error > 0 else (np.inf if gain > 0 else 0.0)
-    is_open = bool(gain > 0 and guard_z >= (1.0 if costs[0] <= reference_cost else 2.0))
+    is_open = bool(gain > 0 and guard_z >= (GUARD_Z if costs[0] <= reference_cost else GUARD_Z_DEARER))
     return Calibration(
         prices, scores, costs, squares, products, reference, reference_score, reference_cost, reference_square,
-        int(seen.sum()), guard_z, is_open, _arc(scores, costs, 0 if is_open else _first_within(costs, reference_cost)),
+        int(rows), guard_z, is_open, _arc(scores, costs, 0 if is_open else _first_within(costs, reference_cost)),
     )  # fmt: skip
 
 

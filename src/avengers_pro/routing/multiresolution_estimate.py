@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from avengers_pro.records.table import Floats
 
 if TYPE_CHECKING:
-    from avengers_pro.routing.multiresolution import FittedMultiResolution
+    from avengers_pro.routing.multiresolution_fitted import FittedMultiResolution
 
 
 @dataclass(frozen=True)

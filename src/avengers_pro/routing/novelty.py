@@ -1,6 +1,7 @@
 """Queries unlike anything in the records: the tables say nothing about them, so the overall means decide."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ CLEARED = 0.3
 REFERENCE_ROWS = 512
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Novelty:
     """Distances that are usual among training rows.
 
@@ -41,12 +42,16 @@ class Novelty:
         reference = reference_rows(rows)
         if len(reference) <= NEIGHBOURS:
             return None
-        own = _mean_distance(reference, reference, itself=True)
+        own = _mean_distance(reference, reference, _half_squares(reference), itself=True)
         limit = float(np.quantile(own, QUANTILE))
         novel = nearest_square[:: _step(rows)][own > limit]
         return cls(
             reference, limit, float(np.quantile(novel, CLEARED)) if novel.size else float(np.finfo(np.float32).max)
         )
+
+    @cached_property
+    def _half_squares(self) -> Floats:
+        return _half_squares(self.reference)
 
     def flags(self, rows: Vectors, nearest_square: Floats) -> NDArray[np.bool_] | None:
         """Return (n,) True for novel rows; None if there are none."""
@@ -54,7 +59,7 @@ class Novelty:
         if not doubtful.any():
             return None
         flags = np.zeros(len(rows), dtype=bool)
-        found = _mean_distance(np.ascontiguousarray(rows[doubtful], dtype=np.float32), self.reference, itself=False)
+        found = _mean_distance(rows[doubtful], self.reference, self._half_squares, itself=False)
         flags[doubtful] = found > self.limit
         return flags if flags.any() else None
 
@@ -68,10 +73,18 @@ def _step(rows: Vectors) -> int:
     return -(-len(rows) // REFERENCE_ROWS)
 
 
-def _mean_distance(rows: Vectors, reference: Vectors, *, itself: bool) -> Floats:
-    """Return (n,) mean distances to the nearest reference rows, each row itself left out if it is one of them."""
-    import faiss
+def _half_squares(rows: Vectors) -> Floats:
+    squares: Floats = 0.5 * np.einsum("rd,rd->r", rows, rows)
+    return squares
 
-    squares, _ = faiss.knn(rows, reference, NEIGHBOURS + itself)
-    distances: Floats = np.sqrt(np.maximum(squares[:, int(itself) :], 0.0)).mean(axis=1)
+
+def _mean_distance(rows: Vectors, reference: Vectors, half_squares: Floats, *, itself: bool) -> Floats:
+    """Return (n,) mean distances to the nearest reference rows, each row itself left out if it is one of them."""
+    half = half_squares - rows @ reference.T
+    half.partition(NEIGHBOURS - 1 + itself, axis=1)
+    nearest = half[:, : NEIGHBOURS + itself]
+    if itself:
+        nearest = np.sort(nearest, axis=1)[:, 1:]
+    squares = 2 * (nearest + _half_squares(rows)[:, None])
+    distances: Floats = np.sqrt(np.maximum(squares, 0.0)).mean(axis=1)
     return distances

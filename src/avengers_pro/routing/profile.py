@@ -49,8 +49,8 @@ class Profile:
             k: Number of clusters.
         """
         return cls(
-            *_weighted_count_and_sum(scores, clusters, weights, k),
-            *_weighted_count_and_sum(costs, clusters, weights, k),
+            *weighted_count_and_sum(scores, clusters, weights, k),
+            *weighted_count_and_sum(costs, clusters, weights, k),
         )
 
     def __add__(self, other: "Profile") -> "Profile":
@@ -109,7 +109,8 @@ def _count_and_sum(values: Floats, labels: Labels, k: int) -> tuple[Floats, Floa
     return counts, sums
 
 
-def _weighted_count_and_sum(values: Floats, clusters: Labels, weights: Floats, k: int) -> tuple[Floats, Floats]:
+def weighted_count_and_sum(values: Floats, clusters: Labels, weights: Floats, k: int) -> tuple[Floats, Floats]:
+    """Return (k, m) counts and sums of (n, m) values by soft membership, skipping NaN; see ``Profile.of_members``."""
     flat = clusters.ravel()
     counts, sums = np.zeros((2, k, values.shape[1]))
     for column in range(values.shape[1]):

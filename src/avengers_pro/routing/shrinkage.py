@@ -70,10 +70,10 @@ def prior_strengths(scores: Floats, row_weights: Floats, clusters: Labels, weigh
     """Estimate, for each level, how many observations a cluster's deviation must outweigh.
 
     Method of moments on what matters for routing, the differences between models: variance within clusters over
-    variance between them. Tables with gaps use one fixed strength.
+    variance between them. Tables with gaps use one fixed strength; rows without any score say nothing.
 
     Args:
-        scores: (n, m).
+        scores: (n, m); NaN = not observed.
         row_weights: (n,) weight of each row.
         clusters: (n, L * p) as ``Levels.members`` gives them.
         weights: (n, L, p) likewise.
@@ -82,8 +82,11 @@ def prior_strengths(scores: Floats, row_weights: Floats, clusters: Labels, weigh
     Returns:
         (L,) pseudo-observations, within ``STRENGTH_BOUNDS``.
     """
-    if np.isnan(scores).any():
+    known = ~np.isnan(scores)
+    full = known.all(axis=1)
+    if (known.any(axis=1) & ~full).any():
         return np.full(len(levels), STRENGTH_WITH_GAPS)
+    scores, row_weights, clusters, weights = scores[full], row_weights[full], clusters[full], weights[full]
     residual = row_centered(scores)
     residual = residual - np.average(residual, axis=0, weights=row_weights)
     total = float((row_weights[:, None] * residual**2).sum())

@@ -1,0 +1,276 @@
+"""What a router knows: sums by cluster over all rows, and a sample of rows to calibrate on. Evidence adds up."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avengers_pro.embedding.embedder import Vectors
+from avengers_pro.errors import DamagedArtifactError, MethodError
+from avengers_pro.records.table import Floats, Records
+from avengers_pro.routing.levels import Levels
+from avengers_pro.routing.method import Arrays, check_shapes, restored_profile
+from avengers_pro.routing.profile import Profile, weighted_count_and_sum
+
+SAMPLE_ROWS = 8192
+"""Rows kept for calibration; larger tables are sampled."""
+QUANTITIES = ("prompt_tokens", "completion_tokens", "latency_ms")
+_SAME = 1e-6
+"""Squared distance below which two rows are the same query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Sums of ``QUANTITIES`` for K clusters and m models.
+
+    Attributes:
+        counts: (3, K, m) how often each is known.
+        sums: (3, K, m) tokens, tokens, milliseconds.
+    """
+
+    counts: Floats
+    sums: Floats
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Combine the evidence of disjoint rows."""
+        return Usage(self.counts + other.counts, self.sums + other.sums)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Training rows kept with the router: (s, d) vectors, (s, m) outcomes, (s,) weights, (2, s, m) tokens."""
+
+    vectors: Vectors
+    scores: Floats
+    costs: Floats
+    weights: Floats
+    tokens: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything learnt from records on given clusters; evidence of disjoint rows can be joined.
+
+    Attributes:
+        models: The m models.
+        profile: (K, m) soft sums over all levels' clusters.
+        usage: Tokens and latency, where the records tell them.
+        sample: At most ``SAMPLE_ROWS`` rows.
+    """
+
+    models: tuple[str, ...]
+    profile: Profile
+    usage: Usage
+    sample: Sample
+
+    @classmethod
+    def of(cls, records: Records, rows: Vectors, levels: Levels, weights: Floats, seed: int) -> "Evidence":
+        """Sum up records.
+
+        Args:
+            records: n queries x m models; gaps are left out everywhere.
+            rows: (n, d) as the levels were fitted on.
+            levels: The clusters.
+            weights: (n,) of the rows.
+            seed: Of the sample.
+        """
+        clusters, shares = levels.members(rows)
+        weighted = shares.reshape(len(rows), -1) * weights[:, None]
+        k, m = len(levels.centroids), len(records.models)
+        counts, sums = np.zeros((2, len(QUANTITIES), k, m))
+        for place, name in enumerate(QUANTITIES):
+            if (values := getattr(records, name)) is not None:
+                counts[place], sums[place] = weighted_count_and_sum(values, clusters, weighted, k)
+        kept = _chosen(len(records), SAMPLE_ROWS, seed)
+        unknown = np.full(records.scores.shape, np.nan)
+        tokens = [unknown if (known := getattr(records, name)) is None else known for name in QUANTITIES[:2]]
+        return cls(
+            records.models,
+            Profile.of_members(records.scores, records.costs, clusters, weighted, k),
+            Usage(counts, sums),
+            Sample(
+                rows[kept],
+                records.scores[kept],
+                records.costs[kept],
+                weights[kept],
+                np.stack([t[kept] for t in tokens]),
+            ),
+        )
+
+    def without(self, model: str) -> "Evidence":
+        """Forget a model."""
+        column = self._column(model)
+        if len(self.models) == 1:
+            raise MethodError(f"{model!r} is the only model; a router needs one")
+        return self._mapped(
+            tuple(name for name in self.models if name != model), lambda array, _: np.delete(array, column, axis=-1)
+        )
+
+    def weighing(self, factor: float) -> "Evidence":
+        """Count every row ``factor`` times."""
+        profile = Profile(*(values * factor for values in self.profile.arrays().values()))
+        usage = Usage(self.usage.counts * factor, self.usage.sums * factor)
+        return replace(
+            self, profile=profile, usage=usage, sample=replace(self.sample, weights=self.sample.weights * factor)
+        )
+
+    def scaled_cost(self, model: str, factor: float) -> "Evidence":
+        """Multiply what a model cost by a factor."""
+        column = self._column(model)
+        sums, costs = self.profile.cost_sums.copy(), self.sample.costs.copy()
+        sums[:, column] *= factor
+        costs[:, column] *= factor
+        return replace(self, profile=replace(self.profile, cost_sums=sums), sample=replace(self.sample, costs=costs))
+
+    def repriced(self, model: str, input_price: float, output_price: float) -> "Evidence":
+        """Work a model's costs out again as tokens x price; rows without tokens become unknown.
+
+        Args:
+            model: Its name.
+            input_price: US dollars per million prompt tokens.
+            output_price: US dollars per million completion tokens.
+
+        Raises:
+            MethodError: If no tokens are known of the model.
+        """
+        column = self._column(model)
+        known = self.usage.counts[:2, :, column].min(axis=0)
+        if not known.any():
+            raise MethodError(
+                f"no tokens of {model!r} are in the records, so prices cannot make costs; give a factor instead"
+            )
+        prices = np.array([input_price, output_price]) / 1e6
+        counts, sums, costs = self.profile.cost_counts.copy(), self.profile.cost_sums.copy(), self.sample.costs.copy()
+        counts[:, column] = known
+        sums[:, column] = prices @ self.usage.sums[:2, :, column]
+        costs[:, column] = prices @ self.sample.tokens[:, :, column]
+        return replace(
+            self,
+            profile=replace(self.profile, cost_counts=counts, cost_sums=sums),
+            sample=replace(self.sample, costs=costs),
+        )
+
+    def joined(self, other: "Evidence") -> "Evidence":
+        """Add the evidence of other rows, or of other models on the same rows."""
+        models = (*self.models, *(name for name in other.models if name not in self.models))
+        mine, theirs = self._over(models), other._over(models)  # noqa: SLF001
+        return Evidence(
+            models, mine.profile + theirs.profile, mine.usage + theirs.usage, _joined(mine.sample, theirs.sample)
+        )
+
+    def _column(self, model: str) -> int:
+        if model not in self.models:
+            raise MethodError(f"the router has no model {model!r}; it has {', '.join(self.models)}")
+        return self.models.index(model)
+
+    def _over(self, models: Sequence[str]) -> "Evidence":
+        """Spread the columns over a larger pool, with nothing known of the others."""
+        place = [models.index(name) for name in self.models]
+
+        def spread(array: Floats, nothing: float) -> Floats:
+            wide = np.full((*array.shape[:-1], len(models)), nothing)
+            wide[..., place] = array
+            return wide
+
+        return self._mapped(tuple(models), spread)
+
+    def _mapped(self, models: tuple[str, ...], change: Callable[[Floats, float], Floats]) -> "Evidence":
+        """Change the last axis, the models, of every array; the second argument is what stands for nothing."""
+        sample = self.sample
+        return Evidence(
+            models,
+            Profile(*(change(values, 0.0) for values in self.profile.arrays().values())),
+            Usage(change(self.usage.counts, 0.0), change(self.usage.sums, 0.0)),
+            replace(
+                sample,
+                scores=change(sample.scores, np.nan),
+                costs=change(sample.costs, np.nan),
+                tokens=change(sample.tokens, np.nan),
+            ),
+        )
+
+    def arrays(self) -> Arrays:
+        """Return everything by name; what is nowhere known is left out."""
+        found: Arrays = {
+            **self.profile.arrays(),
+            "sample_vectors": self.sample.vectors,
+            "sample_scores": self.sample.scores,
+            "sample_costs": self.sample.costs,
+            "sample_weights": self.sample.weights,
+        }
+        if self.usage.counts.any():
+            found |= {"usage_counts": self.usage.counts, "usage_sums": self.usage.sums}
+        return found if np.isnan(self.sample.tokens).all() else found | {"sample_tokens": self.sample.tokens}
+
+    @classmethod
+    def restore(cls, models: tuple[str, ...], arrays: Arrays, k: int) -> "Evidence":
+        """Rebuild from ``arrays``, for k clusters.
+
+        Raises:
+            DamagedArtifactError: If an array is missing, has the wrong shape, or holds impossible numbers.
+        """
+        m, s = len(models), len(arrays.get("sample_weights", ()))
+        d = arrays.get("centroids", np.empty((0, 0))).shape[-1]
+        nothing = {
+            "usage_counts": np.zeros((len(QUANTITIES), k, m)),
+            "usage_sums": np.zeros((len(QUANTITIES), k, m)),
+            "sample_tokens": np.full((2, s, m), np.nan),
+        }
+        arrays = nothing | arrays
+        check_shapes(
+            arrays,
+            {"sample_vectors": (s, d), "sample_weights": (s,), "sample_scores": (s, m), "sample_costs": (s, m)}
+            | {name: array.shape for name, array in nothing.items()},
+        )
+        counts, sums = arrays["usage_counts"], arrays["usage_sums"]
+        if not ((counts >= 0).all() and (sums >= 0).all()):
+            raise DamagedArtifactError("the router's tokens and latencies are impossible: negative or not a number")
+        names = ("vectors", "scores", "costs", "weights", "tokens")
+        sample = Sample(*(arrays[f"sample_{name}"] for name in names))
+        return cls(models, restored_profile(arrays, (k, m)), Usage(counts, sums), sample)
+
+
+def _chosen(n: int, most: int, seed: int) -> NDArray[np.intp]:
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).permutation(n)[:most])
+
+
+def _joined(mine: Sample, theirs: Sample) -> Sample:
+    """Fill gaps of rows that both have, append the rest; what is newer stays when there are too many rows."""
+    twin = _twins(mine, theirs)
+    matched = twin >= 0
+    rows = twin[matched]
+    scores, costs, tokens = mine.scores.copy(), mine.costs.copy(), mine.tokens.copy()
+    for values, more in ((scores, theirs.scores), (costs, theirs.costs)):
+        values[rows] = np.where(np.isnan(values[rows]), more[matched], values[rows])
+    tokens[:, rows] = np.where(np.isnan(tokens[:, rows]), theirs.tokens[:, matched], tokens[:, rows])
+    fresh = np.flatnonzero(~matched)
+    fresh = fresh[_chosen(len(fresh), SAMPLE_ROWS, 0)]
+    old = _chosen(len(scores), SAMPLE_ROWS - len(fresh), 0)
+    return Sample(
+        np.concatenate([mine.vectors[old], theirs.vectors[fresh]]),
+        np.concatenate([scores[old], theirs.scores[fresh]]),
+        np.concatenate([costs[old], theirs.costs[fresh]]),
+        np.concatenate([mine.weights[old], theirs.weights[fresh]]),
+        np.concatenate([tokens[:, old], theirs.tokens[:, fresh]], axis=1),
+    )
+
+
+def _twins(mine: Sample, theirs: Sample) -> NDArray[np.intp]:
+    """Return, for each of their rows, the row of mine that is the same query and has room for it; -1 = none."""
+    import faiss
+
+    if not len(mine.vectors) or not len(theirs.vectors):
+        return np.full(len(theirs.vectors), -1)
+    squares, nearest = faiss.knn(
+        np.ascontiguousarray(theirs.vectors, dtype=np.float32), np.ascontiguousarray(mine.vectors, dtype=np.float32), 1
+    )
+    twin = nearest[:, 0].astype(np.intp)
+    both = (~np.isnan(mine.scores[twin]) & ~np.isnan(theirs.scores)).any(axis=1)
+    same = (squares[:, 0] < _SAME) & ~both & np.isclose(mine.weights[twin], theirs.weights)
+    _, first = np.unique(twin, return_index=True)  # a row can be filled once
+    alone = np.zeros(len(twin), dtype=bool)
+    alone[first] = True
+    return np.where(same & alone, twin, -1)
