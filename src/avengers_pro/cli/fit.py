@@ -88,7 +88,7 @@ def command(
             options=choice.options(),
         )
     router.save(output)
-    unpriced = [fact.name for fact in router.facts if fact.mean_cost != fact.mean_cost]
+    unpriced = [fact.name for fact in router.facts if fact.mean_cost is None]
     if unpriced:
         tell(f"no cost is known for {', '.join(unpriced)}: they never count as cheap")
     click.echo(f"{output}: {name}, {len(router.models)} models, {len(table)} queries")

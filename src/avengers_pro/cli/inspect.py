@@ -7,6 +7,7 @@ import click
 
 from avengers_pro.cli.console import dollars, percent, print_table
 from avengers_pro.cli.options import RECORDS_PATH, RecordsChoice
+from avengers_pro.cli.showing import pool_rows, print_pool
 
 
 @click.command("inspect")
@@ -52,6 +53,8 @@ def _inspect_records(choice: RecordsChoice, *, as_json: bool) -> None:
 
 
 def _inspect_router(folder: Path, *, as_json: bool) -> None:
+    import msgspec
+
     from avengers_pro.routing import Router
 
     router = Router.load(folder)
@@ -62,15 +65,8 @@ def _inspect_router(folder: Path, *, as_json: bool) -> None:
         "dimension": router.embedding.dimension,
         "fingerprint": router.fingerprint,
         "seed": router.seed,
-        "models": [
-            {
-                "model": fact.name,
-                "observations": fact.observations,
-                "mean_score": _json_number(fact.mean_score),
-                "mean_cost": _json_number(fact.mean_cost),
-            }
-            for fact in router.facts
-        ],
+        "lineage": [msgspec.to_builtins(step) for step in router.lineage],
+        "models": pool_rows(router),
         "clusters": [list(texts) for texts in router.examples],
     }
     if as_json:
@@ -78,11 +74,7 @@ def _inspect_router(folder: Path, *, as_json: bool) -> None:
         return
     click.echo(f"{router.method.name}, embedder {router.embedding.id}, seed {router.seed}")
     click.echo(f"fitted on records {router.fingerprint[:16]}\n")
-    rows = [
-        [fact.name, str(fact.observations), f"{fact.mean_score:.3f}", dollars(fact.mean_cost * 1000)]
-        for fact in sorted(router.facts, key=lambda fact: -fact.mean_score)
-    ]
-    print_table("Pool", ["model", "observations", "mean score", "per 1k queries"], rows)
+    print_pool(router)
     profile = router.fitted.cluster_profile
     if profile is None:
         return
@@ -96,7 +88,3 @@ def _inspect_router(folder: Path, *, as_json: bool) -> None:
             for cluster, texts in enumerate(examples)
         ],
     )
-
-
-def _json_number(value: float) -> float | None:
-    return None if value != value else value  # noqa: PLR0124

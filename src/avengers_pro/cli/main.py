@@ -15,6 +15,7 @@ VERBS = {
     "evaluate": "Prove on held-out records whether routing beats the best single model.",
     "sweep": "Measure one parameter over many values, on the same splits.",
     "route": "Choose a model for one query, or for a file of queries.",
+    "models": "List a router's models; add, remove or reprice one without fitting again.",
 }
 
 

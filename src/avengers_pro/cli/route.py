@@ -30,6 +30,16 @@ CHUNK = 4096
 @click.option("--min-score", "--min_accuracy", type=float, help="Least expected score, in [0, 1].")
 @click.option("--models", default="", metavar="A,B", help="Only these models.")
 @click.option("--exclude", default="", metavar="C", help="Not these models.")
+@click.option("--max-latency", type=float, metavar="MS", help="Most expected milliseconds; needs latencies in records.")
+@click.option("--requires", default="", metavar="A,B", help="Capabilities a model must have: tools, images, ...")
+@click.option(
+    "--on-infeasible",
+    type=click.Choice(["refuse", "cheapest", "best"]),
+    default="refuse",
+    show_default=True,
+    help="What to take if no model meets the constraints.",
+)
+@click.option("--pool", type=RECORDS_PATH, help="TOML with [[models]]: today's prices, and what models can do.")
 @click.option("--explain", is_flag=True, help="Show clusters, candidates, and what other alphas would choose.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--input", "input_path", type=RECORDS_PATH, help="JSONL with 'query' or 'messages' on each line.")
@@ -51,6 +61,10 @@ def command(
     min_score: float | None,
     models: str,
     exclude: str,
+    max_latency: float | None,
+    requires: str,
+    on_infeasible: str,
+    pool: Path | None,
     explain: bool,
     as_json: bool,
     input_path: Path | None,
@@ -71,11 +85,14 @@ def command(
       avengers-pro route router/ --input queries.jsonl --output decisions.jsonl
     """  # noqa: D301
     from avengers_pro.routing import Policy, Router
+    from avengers_pro.routing.pool import read_pool
 
     if (text is None) == (input_path is None):
         raise click.UsageError("give one TEXT, or --input FILE")
     if output_path is not None and input_path is None:
         raise click.UsageError("--output goes with --input")
+    if input_path is not None and (explain or as_json):
+        raise click.UsageError("--explain and --json are for one TEXT; --input writes JSON lines by itself")
     knob = alpha_of(alpha, performance_weight, cost_sensitivity)
     policy = Policy(
         alpha=knob,
@@ -87,11 +104,16 @@ def command(
         max_cost=max_cost,
         models=names(models) or None,
         exclude=names(exclude),
+        max_latency=max_latency,
+        requires=names(requires),
+        on_infeasible=on_infeasible,
     )
     choice = EmbeddingChoice(embedder, embedding_base_url, None, None, no_cache=False)
     with progress_bar() as show:
         named = choice.load(show) if embedder is not None else None
         loaded = Router.load(router, embedder=named, options=choice.options())
+        if pool is not None:
+            loaded = loaded.with_pool(read_pool(pool))
     if input_path is not None:
         _route_file(loaded, policy, input_path, output_path)
         return
@@ -142,6 +164,39 @@ def _print_explanation(explanation: "Explanation") -> None:
     click.echo("\nBy alpha")
     for stretch in explanation.stretches:
         click.echo(f"  {stretch.alpha_from:.3f} to {stretch.alpha_to:.3f}  {stretch.model or 'infeasible'}")
+    _print_grounds(explanation)
+
+
+def _print_grounds(explanation: "Explanation") -> None:
+    """Print what each level of clusters added, and when others would win."""
+    if explanation.contributions:
+        leading = list(explanation.contributions[0].scores)
+        print_table(
+            "What each level of clusters adds to the expected score",
+            ["clusters", "believed", *leading],
+            [
+                [str(part.clusters), f"{part.score_weight:.2f}", *(f"{part.scores[model]:+.3f}" for model in leading)]
+                for part in explanation.contributions
+            ],
+        )
+    if explanation.counterfactuals:
+        print_table(
+            "When another candidate would win",
+            ["model", "alpha", "target", "its cost times"],
+            [
+                [
+                    other.model,
+                    _range(other.alpha),
+                    _range(other.target),
+                    "-" if other.cost_factor is None else f"{other.cost_factor:.3g}",
+                ]
+                for other in explanation.counterfactuals
+            ],
+        )
+
+
+def _range(ends: tuple[float, float] | None) -> str:
+    return "-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def _route_file(router: "Router", policy: "Policy", source: Path, target: Path | None) -> None:

@@ -1,7 +1,7 @@
 """What an evaluation looks like on the terminal, and the pictures and reports it leaves."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -49,6 +49,37 @@ def profile_rows(router: "Router") -> "list[ProfileRow]":
         )
         for cluster, size in enumerate(profile.sizes.tolist())
     ]
+
+
+def pool_rows(router: "Router") -> list[dict[str, Any]]:
+    """Return what is known of each model, for JSON."""
+    return [
+        {
+            "model": fact.name,
+            "observations": fact.observations,
+            "mean_score": fact.mean_score,
+            "mean_cost": fact.mean_cost,
+            "input_price": fact.input_price,
+            "output_price": fact.output_price,
+            "capabilities": None if fact.capabilities is None else list(fact.capabilities),
+        }
+        for fact in router.facts
+    ]
+
+
+def print_pool(router: "Router") -> None:
+    """Print a router's models, best first."""
+    rows = [
+        [
+            fact.name,
+            str(fact.observations),
+            "unknown" if fact.mean_score is None else f"{fact.mean_score:.3f}",
+            dollars(None if fact.mean_cost is None else fact.mean_cost * 1000),
+            "not stated" if fact.capabilities is None else ", ".join(fact.capabilities) or "text",
+        ]
+        for fact in sorted(router.facts, key=lambda fact: -(fact.mean_score or 0.0))
+    ]
+    print_table("Pool", ["model", "observations", "mean score", "per 1k queries", "can do"], rows)
 
 
 def print_evaluation(result: "Evaluation", alpha: float | None = None) -> None:

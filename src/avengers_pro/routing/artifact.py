@@ -32,12 +32,32 @@ class EmbedderEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model's record over all training rows; null = nothing was observed."""
+    """A model's record over all training rows, and what is known of it beside.
+
+    Attributes:
+        name: As in the records.
+        observations: Scores.
+        mean_score: In [0, 1]; None = nothing was observed.
+        mean_cost: US dollars a query; None = not known.
+        input_price: US dollars per million prompt tokens, if costs were made from prices; None = not stated.
+        output_price: US dollars per million completion tokens; None likewise.
+        capabilities: What it can do beside text; None = not stated.
+    """
 
     name: str
     observations: int
     mean_score: float | None
     mean_cost: float | None
+    input_price: float | None = None
+    output_price: float | None = None
+    capabilities: tuple[str, ...] | None = None
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One step of a router's making: ``fit``, ``add_model``, ``remove_model``, ``reprice``, ``update``, ..."""
+
+    action: str
+    detail: dict[str, str | int | float]
 
 
 class Header(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +71,7 @@ class Header(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         models: The pool, in the order of the arrays.
         fingerprint: SHA-256 of the training records.
         seed: Of the fit.
+        lineage: How it came to be, first step first.
         examples: A few training queries of each cluster.
         sha256: Over this header, with an empty ``sha256``, and the arrays.
     """
@@ -62,6 +83,7 @@ class Header(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     models: list[ModelEntry]
     fingerprint: str
     seed: int
+    lineage: list[Step]
     examples: list[list[str]]
     sha256: str = ""
 

@@ -1,12 +1,13 @@
 """The answer for one query."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from avengers_pro.records.table import Floats
+from avengers_pro.routing.choice import expected_latency, weigh
 from avengers_pro.routing.method import Estimate
 from avengers_pro.routing.policy import Policy
 
@@ -44,9 +45,10 @@ class Decision:
     Attributes:
         model: The chosen model; None = infeasible: no model meets the policy's constraints.
         policy: What was asked.
+        allowed: (m,) models that the policy allows at all; None = all.
     """
 
-    __slots__ = ("__dict__", "_allowed", "_estimate", "_models", "_row", "_utility", "model", "policy")
+    __slots__ = ("__dict__", "_estimate", "_models", "_row", "_utility", "allowed", "model", "policy")
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class Decision:
         best = values.argmax()
         self.model = models[best] if values[best] != -np.inf else None
         self.policy = policy
-        self._models, self._estimate, self._utility, self._allowed, self._row = (
+        self._models, self._estimate, self._utility, self.allowed, self._row = (
             models,
             estimate,
             values,
@@ -95,17 +97,38 @@ class Decision:
         return tuple(sorted(found, key=lambda candidate: -candidate.utility))
 
     def _why_removed(self, column: int, score: float, cost: float) -> str | None:
-        policy = self.policy
         if self._utility[column] != -np.inf:
             return None
-        if self._allowed is not None and not self._allowed[column]:
-            excluded = self._models[column] in policy.exclude
-            return "excluded by the policy" if excluded else "not among the policy's models"
+        name, policy = self._models[column], self.policy
+        if self.allowed is not None and not self.allowed[column]:
+            if name in policy.exclude:
+                return "excluded by the policy"
+            if policy.models is not None and name not in policy.models:
+                return "not among the policy's models"
+            return f"not known to have {', '.join(policy.requires)}"
+        return self._violation(column, score, cost) or _why_never(policy, score)
+
+    def _violation(self, column: int, score: float, cost: float) -> str | None:
+        """Say which constraint on expectations a model does not meet; None = it meets them all."""
+        policy = self.policy
         if policy.min_score is not None and not score >= policy.min_score:
             return f"expected score {score:.3f} is not at least min_score {policy.min_score:g}"
         if policy.max_cost is not None and not cost <= policy.max_cost:
             return f"expected cost {_dollars(cost)} is not within max_cost ${policy.max_cost:g}"
-        return _why_never(policy, score)
+        if policy.max_latency is not None:
+            latency = float(expected_latency(self._estimate)[self._row, column])
+            if not latency <= policy.max_latency:
+                known = f"{latency:.0f} ms" if np.isfinite(latency) else "unknown"
+                return f"expected latency {known} is not within max_latency {policy.max_latency:g} ms"
+        return None
+
+    @cached_property
+    def relaxed(self) -> bool:
+        """Whether no model met the constraints, so that ``on_infeasible`` chose."""
+        if self.model is None or self.policy.on_infeasible == "refuse":
+            return False
+        strict = weigh(self._estimate, replace(self.policy, on_infeasible="refuse"), self.allowed)
+        return bool((strict[self._row] == -np.inf).all())
 
     @property
     def chosen(self) -> Candidate | None:
@@ -128,12 +151,17 @@ class Decision:
     def reason(self) -> str:
         """One sentence: why this model, or why none."""
         if self.chosen is None:
-            removed = "; ".join(f"{candidate.model}: {candidate.removed}" for candidate in self.candidates)
+            models_by_reason: dict[str, list[str]] = {}
+            for candidate in self.candidates:
+                models_by_reason.setdefault(str(candidate.removed), []).append(candidate.model)
+            removed = "; ".join(f"{', '.join(models)}: {reason}" for reason, models in models_by_reason.items())
             return f"infeasible: no model meets the policy ({removed})"
         best = self.chosen
         others = [candidate for candidate in self.candidates[1:] if candidate.removed is None]
         versus = f", ahead of {others[0].model}" if others else ", the only candidate"
         versus += "; the query is unlike any training row, so overall means decided" if self.novel else ""
+        if self.relaxed:
+            versus += f"; no model meets the policy, so the {self.policy.on_infeasible} was taken"
         return (
             f"expected score {best.expected_score:.3f} at {_dollars(best.expected_cost)} "
             f"from {best.observations} observations, {self.policy.objective}{versus}"
@@ -148,6 +176,7 @@ class Decision:
             "reason": self.reason,
             "clusters": list(self.clusters),
             "novel": self.novel,
+            "relaxed": self.relaxed,
             "candidates": [
                 {
                     "model": candidate.model,
@@ -186,7 +215,7 @@ def _why_never(policy: Policy, score: float) -> str:
         return "never observed near this query"
     if policy.target is not None:
         return f"{policy.objective} was not met with it on the training rows"
-    return "alpha 1 keeps to the best single model: nothing beat it on the training rows"
+    return "ruled out by the method"
 
 
 def _dollars(cost: float) -> str:

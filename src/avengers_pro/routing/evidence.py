@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,6 @@ from avengers_pro.routing.profile import Profile, weighted_count_and_sum
 SAMPLE_ROWS = 8192
 """Rows kept for calibration; larger tables are sampled."""
 QUANTITIES = ("prompt_tokens", "completion_tokens", "latency_ms")
-_SAME = 1e-6
-"""Squared distance below which two rows are the same query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,18 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Training rows kept with the router: (s, d) vectors, (s, m) outcomes, (s,) weights, (2, s, m) tokens."""
+    """Training rows kept with the router.
 
+    Attributes:
+        keys: (s,) hashes of the texts, by which a query is known again.
+        vectors: (s, d).
+        scores: (s, m); NaN = not observed.
+        costs: (s, m) US dollars; NaN = not known.
+        weights: (s,) of the rows.
+        tokens: (2, s, m) of prompt and completion; NaN = not known.
+    """
+
+    keys: NDArray[np.int64]
     vectors: Vectors
     scores: Floats
     costs: Floats
@@ -90,6 +99,7 @@ class Evidence:
             Profile.of_members(records.scores, records.costs, clusters, weighted, k),
             Usage(counts, sums),
             Sample(
+                _keys([records.queries[row] for row in kept]),
                 rows[kept],
                 records.scores[kept],
                 records.costs[kept],
@@ -194,6 +204,7 @@ class Evidence:
         """Return everything by name; what is nowhere known is left out."""
         found: Arrays = {
             **self.profile.arrays(),
+            "sample_keys": self.sample.keys,
             "sample_vectors": self.sample.vectors,
             "sample_scores": self.sample.scores,
             "sample_costs": self.sample.costs,
@@ -220,13 +231,19 @@ class Evidence:
         arrays = nothing | arrays
         check_shapes(
             arrays,
-            {"sample_vectors": (s, d), "sample_weights": (s,), "sample_scores": (s, m), "sample_costs": (s, m)}
+            {
+                "sample_keys": (s,),
+                "sample_vectors": (s, d),
+                "sample_weights": (s,),
+                "sample_scores": (s, m),
+                "sample_costs": (s, m),
+            }
             | {name: array.shape for name, array in nothing.items()},
         )
         counts, sums = arrays["usage_counts"], arrays["usage_sums"]
         if not ((counts >= 0).all() and (sums >= 0).all()):
             raise DamagedArtifactError("the router's tokens and latencies are impossible: negative or not a number")
-        names = ("vectors", "scores", "costs", "weights", "tokens")
+        names = ("keys", "vectors", "scores", "costs", "weights", "tokens")
         sample = Sample(*(arrays[f"sample_{name}"] for name in names))
         return cls(models, restored_profile(arrays, (k, m)), Usage(counts, sums), sample)
 
@@ -250,6 +267,7 @@ def _joined(mine: Sample, theirs: Sample) -> Sample:
     fresh = fresh[_chosen(len(fresh), SAMPLE_ROWS, 0)]
     old = _chosen(len(scores), SAMPLE_ROWS - len(fresh), 0)
     return Sample(
+        np.concatenate([mine.keys[old], theirs.keys[fresh]]),
         np.concatenate([mine.vectors[old], theirs.vectors[fresh]]),
         np.concatenate([scores[old], theirs.scores[fresh]]),
         np.concatenate([costs[old], theirs.costs[fresh]]),
@@ -260,17 +278,15 @@ def _joined(mine: Sample, theirs: Sample) -> Sample:
 
 def _twins(mine: Sample, theirs: Sample) -> NDArray[np.intp]:
     """Return, for each of their rows, the row of mine that is the same query and has room for it; -1 = none."""
-    import faiss
+    row = {key: position for position, key in enumerate(mine.keys.tolist())}
+    twin = np.array([row.get(key, -1) for key in theirs.keys.tolist()], dtype=np.intp)
+    known = np.flatnonzero(twin >= 0)
+    both = (~np.isnan(mine.scores[twin[known]]) & ~np.isnan(theirs.scores[known])).any(axis=1)
+    fits = ~both & np.isclose(mine.weights[twin[known]], theirs.weights[known])
+    twin[known[~fits]] = -1
+    return twin
 
-    if not len(mine.vectors) or not len(theirs.vectors):
-        return np.full(len(theirs.vectors), -1)
-    squares, nearest = faiss.knn(
-        np.ascontiguousarray(theirs.vectors, dtype=np.float32), np.ascontiguousarray(mine.vectors, dtype=np.float32), 1
-    )
-    twin = nearest[:, 0].astype(np.intp)
-    both = (~np.isnan(mine.scores[twin]) & ~np.isnan(theirs.scores)).any(axis=1)
-    same = (squares[:, 0] < _SAME) & ~both & np.isclose(mine.weights[twin], theirs.weights)
-    _, first = np.unique(twin, return_index=True)  # a row can be filled once
-    alone = np.zeros(len(twin), dtype=bool)
-    alone[first] = True
-    return np.where(same & alone, twin, -1)
+
+def _keys(texts: Sequence[str]) -> NDArray[np.int64]:
+    digests = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
+    return np.frombuffer(digests, dtype="<i8").astype(np.int64)

@@ -1,10 +1,11 @@
 """Why this model: nearest clusters with example queries, and where along alpha the choice changes."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from avengers_pro.routing.counterfactual import Contribution, Counterfactual
 from avengers_pro.routing.decision import Decision
 
 ALPHAS = 1001
@@ -45,11 +46,15 @@ class Explanation:
         decision: What was decided.
         clusters: Nearest first; empty for methods without clusters.
         stretches: What would be chosen at every other alpha, from 0 to 1.
+        contributions: What each level of clusters added; empty for methods without levels.
+        counterfactuals: When each other candidate would win; empty likewise.
     """
 
     decision: Decision
     clusters: tuple[NearCluster, ...]
     stretches: tuple[Stretch, ...]
+    contributions: tuple[Contribution, ...] = ()
+    counterfactuals: tuple[Counterfactual, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -67,6 +72,8 @@ class Explanation:
                 {"from": stretch.alpha_from, "to": stretch.alpha_to, "model": stretch.model}
                 for stretch in self.stretches
             ],
+            "levels": [asdict(part) for part in self.contributions],
+            "counterfactuals": [asdict(other) for other in self.counterfactuals],
         }
 
 

@@ -1,5 +1,6 @@
 """What our method expects of the models on a batch of queries, and how it weighs score against cost."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -45,19 +46,42 @@ class MultiResolutionEstimate:
         p = self.fitted.levels.per_level
         return np.take_along_axis(self.members[:, -p:] - start, self._order, axis=1)
 
+    @cached_property
+    def expected_latency(self) -> Floats:
+        """(n, m) milliseconds; NaN = not known of the model."""
+        return self.expected_usage("latency_ms")
+
+    def expected_usage(self, quantity: str) -> Floats:
+        """Return (n, m) expected ``prompt_tokens``, ``completion_tokens`` or ``latency_ms``; NaN = not known."""
+        return self.fitted.expected_usage(self, quantity)
+
     @property
     def closeness(self) -> Floats:
         """(n, p) shares of membership in them."""
         return np.take_along_axis(self.weights[:, -1], self._order, axis=1)
 
-    def utility(self, alpha: float) -> Floats:
-        """Return (n, m) expected score minus the price of alpha times expected cost; -inf for unknown models."""
+    def price(self, alpha: float | None) -> float | None:
+        """Return what a dollar counts in score: of alpha, or of the target or budget the router is set to.
+
+        None = always the best single model; NaN = the objective cannot be met.
+        """
         fitted = self.fitted
-        price = fitted.calibration.price_at(alpha) if fitted.exchange is None else fitted.exchange.price
-        if price is None:
-            only = np.full(self.expected_score.shape, -np.inf)
-            only[:, fitted.calibration.reference] = 0.0
-            return only
+        if fitted.exchange is not None:
+            return fitted.exchange.price
+        return fitted.calibration.price_at(1.0 if alpha is None else alpha)
+
+    def utility(self, alpha: float) -> Floats:
+        """Return (n, m) expected score minus the price of alpha times expected cost; -inf for unknown models.
+
+        Where the best single model is to be kept, the others come after it, by expected score.
+        """
+        fitted, price = self.fitted, self.price(alpha)
+        if price is None:  # the reference; the others only where a constraint rules it out
+            others = self.expected_score - 2.0
+            others[:, fitted.calibration.reference] += 2.0
+            return np.where(np.isnan(others), -np.inf, others)
+        if math.isnan(price):
+            return np.full(self.expected_score.shape, -np.inf)
         utility = self.expected_score - price * self.expected_cost
         return utility if fitted.complete else _with_gaps(utility, self.expected_score, self.expected_cost, price)
 

@@ -4,14 +4,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avengers_pro.errors import PolicyError
+from avengers_pro.routing.pool import Capability
 
 DEFAULT_ALPHA = 0.7
 """The trade-off of the published quick start."""
+ON_INFEASIBLE = ("refuse", "cheapest", "best")
+CAPABILITIES: tuple[str, ...] = get_args(Capability)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +32,12 @@ class Policy:
         window: For how many queries a target is promised; None = in the long run.
         min_score: Least expected score, in [0, 1]; a model below it, or of unknown score, is no candidate.
         max_cost: Most expected cost of the query, in US dollars; a model above it, or of unknown cost, is none.
+        max_latency: Most expected milliseconds; a model above it, or of unknown latency, is none.
         models: Only these; None = the whole pool. Objectives then refer to these models alone.
         exclude: Not these.
+        requires: Capabilities that a model must be known to have, as in the pool table.
+        on_infeasible: What to do if no model meets min_score, max_cost, max_latency and the objective: ``refuse``,
+            or take the ``cheapest`` or the ``best`` of the models that are allowed at all.
     """
 
     alpha: float | None = None
@@ -39,12 +47,15 @@ class Policy:
     window: int | None = None
     min_score: float | None = None
     max_cost: float | None = None
+    max_latency: float | None = None
     models: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    on_infeasible: str = "refuse"
 
     def __post_init__(self) -> None:
         """Refuse contradictions and values out of range."""
-        for name in ("models", "exclude"):
+        for name in ("models", "exclude", "requires"):
             if isinstance(getattr(self, name), str):
                 raise PolicyError(f"{name} must be a list of names, got the text {getattr(self, name)!r}")
         given = [name for name in ("alpha", "target", "budget") if getattr(self, name) is not None]
@@ -59,8 +70,15 @@ class Policy:
         _within("window", self.window, 1, math.inf, "a number of queries")
         _within("min_score", self.min_score, 0, 1, "an expected score")
         _within("max_cost", self.max_cost, 0, math.inf, "US dollars for this query")
+        _within("max_latency", self.max_latency, 0, math.inf, "milliseconds")
+        if self.on_infeasible not in ON_INFEASIBLE:
+            raise PolicyError(f"on_infeasible must be {', '.join(ON_INFEASIBLE)}; got {self.on_infeasible!r}")
+        unknown = [name for name in self.requires if name not in CAPABILITIES]
+        if unknown:
+            raise PolicyError(f"requires names {unknown[0]!r}; known capabilities: {', '.join(CAPABILITIES)}")
         object.__setattr__(self, "models", None if self.models is None else tuple(self.models))
         object.__setattr__(self, "exclude", tuple(self.exclude))
+        object.__setattr__(self, "requires", tuple(self.requires))
 
     @property
     def objective(self) -> str:
@@ -69,8 +87,14 @@ class Policy:
             return f"target {self.target:g} (confidence {self.confidence:g})"
         return f"budget ${self.budget:g} a query" if self.budget is not None else f"alpha {self.alpha:g}"
 
-    def allowed(self, pool: Sequence[str]) -> NDArray[np.bool_]:
+    def allowed(
+        self, pool: Sequence[str], capabilities: Sequence[frozenset[str] | None] | None = None
+    ) -> NDArray[np.bool_]:
         """Return (m,) True for the models of the pool that may be chosen at all.
+
+        Args:
+            pool: The m models.
+            capabilities: What each can do; None = not known, of one or of all.
 
         Raises:
             PolicyError: If a name is not in the pool, or nothing is left.
@@ -83,7 +107,17 @@ class Policy:
         allowed = np.array([(self.models is None or name in self.models) and name not in self.exclude for name in pool])
         if not allowed.any():
             raise PolicyError("models and exclude leave no model to choose from")
-        return allowed
+        able = [self.can(each) for each in capabilities or [None] * len(pool)]
+        if not (allowed & able).any():
+            raise PolicyError(
+                f"no allowed model is known to have {', '.join(self.requires)}; say what models can do in the pool "
+                "table ([[models]] with capabilities)"
+            )
+        return np.asarray(allowed & able)
+
+    def can(self, capabilities: frozenset[str] | None) -> bool:
+        """Whether a model of these capabilities has all that is required; None = not known."""
+        return not self.requires or (capabilities is not None and capabilities.issuperset(self.requires))
 
 
 def _within(name: str, value: float | None, low: float, high: float, meaning: str) -> None:

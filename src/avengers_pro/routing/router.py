@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 
 from avengers_pro.embedding import Embedder, EmbeddingOptions, Vectors, load_embedder
 from avengers_pro.embedding.format import WithFormat, with_format
-from avengers_pro.errors import DamagedArtifactError, EmbedderMismatchError, MethodError, PolicyError
+from avengers_pro.errors import EmbedderMismatchError, MethodError, PolicyError
 from avengers_pro.records.table import Records
-from avengers_pro.routing import artifact
+from avengers_pro.routing import artifact, change
 from avengers_pro.routing.choice import choose, weigh
+from avengers_pro.routing.counterfactual import contributions, counterfactuals, widest
 from avengers_pro.routing.decision import Decision
 from avengers_pro.routing.explanation import ALPHAS, Explanation, NearCluster, stretches
-from avengers_pro.routing.method import Arrays, Calibrated, Estimate, FittedMethod, Method
+from avengers_pro.routing.method import Calibrated, Estimate, FittedMethod, Method
 from avengers_pro.routing.methods import DEFAULT_METHOD, REFERENCES, build_method
+from avengers_pro.routing.multiresolution_estimate import MultiResolutionEstimate
 from avengers_pro.routing.policy import Policy
+from avengers_pro.routing.pool import ModelCard
 from avengers_pro.routing.queries import Queries
-from avengers_pro.routing.training import ModelFacts, cluster_examples, model_facts
+from avengers_pro.routing.stored import load_named, read_parts, save_router, suited
+from avengers_pro.routing.training import cluster_examples, model_facts
 
 BATCH = 8192
 """Queries decided in one go; bounds memory."""
@@ -40,6 +44,7 @@ class Router:
         examples: For each cluster, training queries near its centre; empty for methods without clusters.
         fingerprint: Of the training records.
         seed: Of the fit.
+        lineage: How the router came to be, first step first.
     """
 
     def __init__(
@@ -49,17 +54,18 @@ class Router:
         embedder: Embedder | None,
         *,
         embedding: artifact.EmbedderEntry,
-        facts: Sequence[ModelFacts],
+        facts: Sequence[artifact.ModelEntry],
         examples: Sequence[Sequence[str]],
         fingerprint: str,
         seed: int,
+        lineage: Sequence[artifact.Step],
     ) -> None:
         """Put a router together; use ``fit`` or ``load``."""
         self.method, self.fitted = method, fitted
         self._embedder = embedder
         self.embedding = embedding
         self.facts, self.examples = tuple(facts), tuple(tuple(texts) for texts in examples)
-        self.fingerprint, self.seed = fingerprint, seed
+        self.fingerprint, self.seed, self.lineage = fingerprint, seed, tuple(lineage)
         self._compiled = lru_cache(maxsize=1024)(self._compile)
 
     @classmethod
@@ -123,6 +129,7 @@ class Router:
             examples=cluster_examples(fitted, unique.queries, vectors) if keep_examples else (),
             fingerprint=unique.fingerprint,
             seed=seed,
+            lineage=[artifact.Step("fit", {"records": unique.fingerprint, "queries": len(unique)})],
         )
 
     @property
@@ -137,7 +144,7 @@ class Router:
             EmbedderMismatchError: If the embedder at hand is not the one of the fit.
         """
         if self._embedder is None:
-            self._embedder = _suited(_load_named(self.embedding, EmbeddingOptions()), self.method)
+            self._embedder = suited(load_named(self.embedding, EmbeddingOptions()), self.method)
         vectors = self._embedder.embed(texts)
         if self._embedder.id != self.embedding.id or vectors.shape[1] != self.embedding.dimension:
             raise EmbedderMismatchError(
@@ -201,7 +208,18 @@ class Router:
             for alpha in np.linspace(0, 1, ALPHAS)
         ]
         names = [None if column < 0 else self.models[column] for column in chosen]
-        return Explanation(decision, self._near(estimate), stretches(names))
+        found = stretches(names)
+        if not isinstance(estimate, MultiResolutionEstimate):
+            return Explanation(decision, self._near(estimate), found)
+        alphas = widest([(stretch.alpha_from, stretch.alpha_to, stretch.model) for stretch in found])
+        leading = [candidate.model for candidate in decision.candidates[:2]]
+        return Explanation(
+            decision,
+            self._near(estimate),
+            found,
+            contributions(estimate, leading),
+            counterfactuals(decision, estimate, alphas),
+        )
 
     def _near(self, estimate: Estimate) -> tuple[NearCluster, ...]:
         profile = self.fitted.cluster_profile
@@ -217,7 +235,8 @@ class Router:
 
     def _compile(self, policy: Policy) -> tuple[NDArray[np.bool_] | None, FittedMethod]:
         """Work out once what a policy means here: allowed columns, and the method set to its objective."""
-        mask = policy.allowed(self.models)
+        able = [None if fact.capabilities is None else frozenset(fact.capabilities) for fact in self.facts]
+        mask = policy.allowed(self.models, able)
         allowed = None if mask.all() else mask
         if isinstance(self.fitted, Calibrated):
             return allowed, self.fitted.tuned(policy, allowed)
@@ -237,25 +256,90 @@ class Router:
             raise EmbedderMismatchError("vectors hold NaN or infinite values")
         return vectors
 
+    def add_model(self, name: str, records: Records) -> "Router":
+        """Return a router that also has this model, from its scores in records; few are enough to begin with.
+
+        Below 1,000 scores its expectations follow the other models', as far as those scores bear it out.
+
+        Raises:
+            MethodError: If the router has it already, or the records hold no score of it.
+        """
+        return change.add_model(self, name, records)
+
+    def remove_model(self, name: str) -> "Router":
+        """Return a router without this model.
+
+        Raises:
+            MethodError: If it is unknown, or the only one.
+        """
+        return change.remove_model(self, name)
+
+    def reprice(
+        self,
+        name: str,
+        *,
+        input_price: float | None = None,
+        output_price: float | None = None,
+        factor: float | None = None,
+    ) -> "Router":
+        """Return a router for which this model costs something else.
+
+        Args:
+            name: The model.
+            input_price: US dollars per million prompt tokens; with ``output_price``, if its tokens are known.
+            output_price: US dollars per million completion tokens.
+            factor: New costs over old costs, instead of prices.
+
+        Raises:
+            MethodError: If the model or its tokens are unknown, or a number has no meaning.
+        """
+        return change.reprice(self, name, input_price=input_price, output_price=output_price, factor=factor)
+
+    def update(self, records: Records, half_life: float | None = None) -> "Router":
+        """Return a router that has also learnt from these records, on the same clusters.
+
+        Args:
+            records: New evidence; a query may be observed for a single model. New models are added.
+            half_life: New queries after which what was known before counts half; None = it counts as the new does.
+
+        Raises:
+            MethodError: If there is nothing to learn, or the half-life is not more than 0.
+        """
+        return change.update(self, records, half_life)
+
+    def relearn(self, records: Records) -> "Router":
+        """Return a router of the same clusters that has learnt from these records alone; it can be merged."""
+        return change.relearn(self, records)
+
+    def merge(self, other: "Router") -> "Router":
+        """Return a router with the evidence of both, which must share their clusters.
+
+        Raises:
+            MethodError: If they do not, or have learnt from the same records.
+        """
+        return change.merge(self, other)
+
+    def with_pool(self, cards: Sequence[ModelCard]) -> "Router":
+        """Return a router with the prices and capabilities of a pool table."""
+        return change.with_pool(self, cards)
+
+    def changed(self, fitted: FittedMethod, facts: Sequence[artifact.ModelEntry], step: artifact.Step) -> "Router":
+        """Return the same router but for what was fitted, one step further."""
+        return Router(
+            self.method,
+            fitted,
+            self._embedder,
+            embedding=self.embedding,
+            facts=facts,
+            examples=self.examples,
+            fingerprint=self.fingerprint,
+            seed=self.seed,
+            lineage=(*self.lineage, step),
+        )
+
     def save(self, folder: str | Path) -> None:
         """Write ``router.json`` and ``router.safetensors``; equal routers give equal bytes."""
-        facts = [
-            artifact.ModelEntry(fact.name, fact.observations, _known(fact.mean_score), _known(fact.mean_cost))
-            for fact in self.facts
-        ]
-        artifact.save(
-            Path(folder),
-            artifact.Header(
-                method=self.method.name,
-                params=dict(self.method.params()),
-                embedder=self.embedding,
-                models=facts,
-                fingerprint=self.fingerprint,
-                seed=self.seed,
-                examples=[list(texts) for texts in self.examples],
-            ),
-            self.fitted.arrays(),
-        )
+        save_router(self, Path(folder))
 
     @classmethod
     def load(
@@ -273,79 +357,19 @@ class Router:
             ArtifactVersionError: If another version wrote them.
             EmbedderMismatchError: If the given embedder is not the one of the fit.
         """
-        header, arrays = artifact.load(Path(folder))
-        method, fitted = _restored(folder, header, arrays)
-        embedder = None if embedder is None else _suited(embedder, method)
-        if embedder is not None and embedder.id != header.embedder.id:
-            raise EmbedderMismatchError(
-                f"{folder}: fitted with embedder {header.embedder.id!r}, but {embedder.id!r} was given; "
-                "use the same one, or fit again"
-            )
-        if embedder is None and options is not None:
-            embedder = _suited(_load_named(header.embedder, options), method)
+        header, method, fitted, embedder = read_parts(Path(folder), embedder, options)
         return cls(
             method,
             fitted,
             embedder,
             embedding=header.embedder,
-            facts=[
-                ModelFacts(entry.name, entry.observations, _number(entry.mean_score), _number(entry.mean_cost))
-                for entry in header.models
-            ],
+            facts=header.models,
             examples=header.examples,
             fingerprint=header.fingerprint,
             seed=header.seed,
+            lineage=header.lineage,
         )
 
     def __repr__(self) -> str:
         """Method, sizes and embedder."""
         return f"Router({self.method.name}, {len(self.models)} models, embedder {self.embedding.id})"
-
-
-def _restored(folder: str | Path, header: artifact.Header, arrays: Arrays) -> tuple[Method, FittedMethod]:
-    """Rebuild the method of an artifact; whatever does not fit together is damage."""
-    try:
-        method = build_method(header.method, header.params)
-        fitted = method.restore(tuple(entry.name for entry in header.models), arrays)
-    except (MethodError, TypeError, ValueError, KeyError, DamagedArtifactError) as error:
-        raise DamagedArtifactError(f"{folder}: {error}") from error
-    for name in ("centroids", "vectors", "sample_vectors"):
-        if name in arrays and arrays[name].shape[1:] != (header.embedder.dimension,):
-            raise DamagedArtifactError(
-                f"{folder}: array {name!r} has shape {arrays[name].shape}; the embedder's dimension is "
-                f"{header.embedder.dimension}"
-            )
-    profile = fitted.cluster_profile
-    if header.examples and (profile is None or len(header.examples) != len(profile.sizes)):
-        raise DamagedArtifactError(f"{folder}: examples of {len(header.examples)} clusters, which the router has not")
-    return method, fitted
-
-
-def _load_named(entry: artifact.EmbedderEntry, options: EmbeddingOptions) -> Embedder:
-    """Load the embedder that an artifact names, if that runs nothing the artifact brings.
-
-    Raises:
-        EmbedderMismatchError: For local models, whose folder may hold code: they have to be named by the caller.
-    """
-    if entry.spec != "static" and not entry.spec.startswith("openai:"):
-        raise EmbedderMismatchError(
-            f"the router was fitted with {entry.spec!r}; loading a local model may run code, so a router does not do "
-            "it by itself: name it (--embedder, or Router.load(..., embedder=...))"
-        )
-    options = replace(options, dimensions=entry.dimensions, max_tokens=entry.max_tokens)
-    return load_embedder(entry.spec, options)
-
-
-def _suited(embedder: Embedder, method: Method) -> Embedder:
-    """Add the format features if the method asks for them and they are not there."""
-    if method.features == "format" and not isinstance(embedder, WithFormat):
-        return WithFormat(embedder)
-    return embedder
-
-
-def _known(mean: float) -> float | None:
-    return None if np.isnan(mean) else mean
-
-
-def _number(mean: float | None) -> float:
-    return float("nan") if mean is None else mean

@@ -1,12 +1,12 @@
 """What a router remembers of the records it was fitted on, beside the fitted method."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from avengers_pro.embedding.embedder import Vectors
 from avengers_pro.records.table import Records
+from avengers_pro.routing.artifact import ModelEntry
 from avengers_pro.routing.method import FittedMethod
 from avengers_pro.routing.queries import Queries
 
@@ -14,20 +14,10 @@ EXAMPLES = 3
 EXAMPLE_CHARS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What the training records say of a model overall; means are NaN when nothing was observed."""
-
-    name: str
-    observations: int
-    mean_score: float
-    mean_cost: float
-
-
-def model_facts(records: Records, models: Sequence[str]) -> tuple[ModelFacts, ...]:
+def model_facts(records: Records, models: Sequence[str]) -> tuple[ModelEntry, ...]:
     """Sum up each of these models."""
     return tuple(
-        ModelFacts(
+        ModelEntry(
             name,
             int(np.isfinite(scores := records.scores[:, records.models.index(name)]).sum()),
             _mean(scores),
@@ -37,9 +27,9 @@ def model_facts(records: Records, models: Sequence[str]) -> tuple[ModelFacts, ..
     )
 
 
-def _mean(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+def _mean(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:
     known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else float("nan")
+    return float(known.mean()) if known.size else None
 
 
 def cluster_examples(fitted: FittedMethod, queries: Sequence[str], vectors: Vectors) -> tuple[tuple[str, ...], ...]:
