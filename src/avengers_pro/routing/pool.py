@@ -122,7 +122,10 @@ def _card(row: Any, where: str) -> ModelCard:
         own["endpoints"] = [direct]
     known = (*ModelCard.__struct_fields__, *Endpoint.__struct_fields__)
     unknown_key(own, known, where)
-    for endpoint in own.get("endpoints", []):
+    endpoints = own.get("endpoints", [])
+    if not isinstance(endpoints, list):
+        raise SettingsError(f"{where}: endpoints must be a list of tables, got {endpoints!r}")
+    for endpoint in endpoints:
         if isinstance(endpoint, dict):
             unknown_key(endpoint, Endpoint.__struct_fields__, f"{where}: endpoints")
     try:
