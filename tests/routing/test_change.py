@@ -10,6 +10,7 @@ from avengers_pro.records import Records
 from avengers_pro.routing import Policy, Router
 from avengers_pro.routing.evidence import Evidence
 from avengers_pro.routing.pool import ModelCard
+from avengers_pro.routing.prompt import Prompt
 
 LABS = ("lab/cheap", "lab/code", "lab/prose", "lab/large")
 
@@ -398,3 +399,30 @@ def test_evidence_of_nothing_known_is_left_out_of_the_artifact():
     router = Router.fit(simulated(60, tokens=False))
     assert not {"usage_counts", "sample_tokens"} & router.fitted.arrays().keys()
     assert isinstance(router.fitted.evidence, Evidence)
+
+
+def test_the_cost_of_a_request_is_that_of_its_prompt(router):
+    """Long prompts cost by their length, cached beginnings by the cached price, answers as records lead to expect."""
+    cards = [ModelCard(name=name, input_price=2.0, output_price=8.0, cached_input_price=0.5) for name in LABS[:3]]
+    priced = router.with_pool(cards)
+    vector = priced.embed(TEXTS)[0]
+    answer = priced.fitted.estimate(_queries(priced)).expected_usage("completion_tokens")[0]
+    short, long = (priced.route_vector(vector, Policy(alpha=0.5), Prompt(tokens)) for tokens in (10, 100_000))
+    for decision, tokens in ((short, 10), (long, 100_000)):
+        for column, name in enumerate(LABS[:3]):
+            assert decision.expectation(name)[1] == pytest.approx((2 * tokens + 8 * answer[column]) / 1e6)
+    # a model without prices keeps what queries like this cost on average
+    assert long.expectation("lab/large") == short.expectation("lab/large")
+    cached = priced.route_vector(vector, Policy(alpha=0.5), Prompt(100_000, "lab/code", 80_000))
+    spared = long.expectation("lab/code")[1] - cached.expectation("lab/code")[1]
+    assert spared == pytest.approx(80_000 * 1.5 / 1e6)
+    assert [name for name, _, _ in cached.ranking()] == [c.model for c in cached.candidates]
+    assert not priced.route_vector(vector, Policy(max_cost=0.05, models=LABS[:3]), Prompt(100_000)).feasible
+
+
+def test_the_first_decision_of_a_new_pool_makes_it_ready(router):
+    policy = Policy(alpha=0.123, exclude=("lab/code",))
+    assert not router.is_ready(policy)
+    router.route(TEXTS[0], policy)
+    assert router.is_ready(policy)
+    assert router.best_single in LABS

@@ -41,6 +41,7 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         mean_cost: US dollars a query; None = not known.
         input_price: US dollars per million prompt tokens, if costs were made from prices; None = not stated.
         output_price: US dollars per million completion tokens; None likewise.
+        cached_input_price: US dollars per million prompt tokens that its provider has cached; None = input_price.
         capabilities: What it can do beside text; None = not stated.
     """
 
@@ -50,6 +51,7 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean_cost: float | None
     input_price: float | None = None
     output_price: float | None = None
+    cached_input_price: float | None = None
     capabilities: tuple[str, ...] | None = None
 
 

@@ -96,7 +96,10 @@ def with_pool(router: "Router", cards: Sequence[ModelCard]) -> "Router":
     """
     known = {card.name: card for card in cards if card.name in router.models}
     said: dict[str, dict[str, object]] = {
-        name: {"capabilities": card.capabilities, "input_price": card.input_price, "output_price": card.output_price}
+        name: {
+            field: getattr(card, field)
+            for field in ("capabilities", "input_price", "output_price", "cached_input_price")
+        }
         for name, card in known.items()
     }
     fitted = router.fitted

@@ -96,6 +96,22 @@ class Decision:
         ]
         return tuple(sorted(found, key=lambda candidate: -candidate.utility))
 
+    def ranking(self) -> list[tuple[str, float, float]]:
+        """Return name, expected score and expected cost of the models that may be chosen, best first; quick."""
+        scores, costs = (
+            self._estimate.expected_score[self._row].tolist(),
+            self._estimate.expected_cost[self._row].tolist(),
+        )
+        utility = self._utility.tolist()
+        order = sorted((-value, column) for column, value in enumerate(utility) if value != -np.inf)
+        return [(self._models[column], scores[column], costs[column]) for _, column in order]
+
+    def expectation(self, model: str) -> tuple[float, float]:
+        """Return expected score and cost in US dollars of any model of the pool; NaN = not known."""
+        column = self._models.index(model)
+        estimate, row = self._estimate, self._row
+        return float(estimate.expected_score[row, column]), float(estimate.expected_cost[row, column])
+
     def _why_removed(self, column: int, score: float, cost: float) -> str | None:
         if self._utility[column] != -np.inf:
             return None

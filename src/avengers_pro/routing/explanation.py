@@ -1,5 +1,6 @@
 """Why this model: nearest clusters with example queries, and where along alpha the choice changes."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from avengers_pro.routing.counterfactual import Contribution, Counterfactual
 from avengers_pro.routing.decision import Decision
+from avengers_pro.routing.method import Estimate
+from avengers_pro.routing.profile import Profile
 
 ALPHAS = 1001
 """Resolution of the search for switches: alpha is exact to a thousandth."""
@@ -85,4 +88,17 @@ def stretches(chosen: list[str | None]) -> tuple[Stretch, ...]:
     return tuple(
         Stretch(float(alphas[start]), float(alphas[end]), chosen[start])
         for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def near_clusters(
+    estimate: Estimate, profile: Profile | None, examples: Sequence[Sequence[str]]
+) -> tuple[NearCluster, ...]:
+    """Describe the nearest clusters of the first query; empty for methods without clusters."""
+    if estimate.clusters is None or estimate.closeness is None or profile is None:
+        return ()
+    sizes = profile.sizes
+    return tuple(
+        NearCluster(int(cluster), float(closeness), int(sizes[cluster]), tuple(examples[cluster]) if examples else ())
+        for cluster, closeness in zip(estimate.clusters[0], estimate.closeness[0], strict=True)
     )

@@ -1,7 +1,7 @@
 """Our method after fitting: expectations for queries, set to the policy that asks."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ LEAST_COVERAGE = 0.1
 """A model observed near a query less than this share as often as overall, beside the others, is unknown there."""
 LEAST_REFERENCE = 0.5
 """The best single model is looked for among models observed at least this share as often as the most observed."""
+_MOST_SUBSETS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class FittedMultiResolution:
     calibration: Calibration
     novelty: Novelty | None
     exchange: Exchange | None = None
+    _subsets: dict[bytes, Calibration] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def derive(
@@ -148,7 +150,12 @@ class FittedMultiResolution:
         return replace(self, calibration=calibration, exchange=Exchange(price))
 
     def _calibrated_for(self, allowed: NDArray[np.bool_]) -> Calibration:
-        return _calibrated(self.evidence, self.levels, self.belief, self.outcomes, allowed)
+        key = allowed.tobytes()
+        if key not in self._subsets:
+            if len(self._subsets) >= _MOST_SUBSETS:
+                self._subsets.clear()
+            self._subsets[key] = _calibrated(self.evidence, self.levels, self.belief, self.outcomes, allowed)
+        return self._subsets[key]
 
     def estimate(self, queries: Queries) -> MultiResolutionEstimate:
         """Add up what the levels say of each query."""

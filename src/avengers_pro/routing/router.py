@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,22 @@ from avengers_pro.routing import artifact, change
 from avengers_pro.routing.choice import choose, weigh
 from avengers_pro.routing.counterfactual import contributions, counterfactuals, widest
 from avengers_pro.routing.decision import Decision
-from avengers_pro.routing.explanation import ALPHAS, Explanation, NearCluster, stretches
-from avengers_pro.routing.method import Calibrated, Estimate, FittedMethod, Method
+from avengers_pro.routing.explanation import ALPHAS, Explanation, near_clusters, stretches
+from avengers_pro.routing.method import Calibrated, FittedMethod, Method
 from avengers_pro.routing.methods import DEFAULT_METHOD, REFERENCES, build_method
 from avengers_pro.routing.multiresolution_estimate import MultiResolutionEstimate
+from avengers_pro.routing.multiresolution_fitted import FittedMultiResolution
 from avengers_pro.routing.policy import Policy
 from avengers_pro.routing.pool import ModelCard
+from avengers_pro.routing.prompt import Prices, Prompt
 from avengers_pro.routing.queries import Queries
 from avengers_pro.routing.stored import load_named, read_parts, save_router, suited
 from avengers_pro.routing.training import cluster_examples, model_facts
 
 BATCH = 8192
 """Queries decided in one go; bounds memory."""
+MOST_POLICIES = 1024
+"""Policies whose meaning is remembered."""
 
 
 class Router:
@@ -66,7 +69,8 @@ class Router:
         self.embedding = embedding
         self.facts, self.examples = tuple(facts), tuple(tuple(texts) for texts in examples)
         self.fingerprint, self.seed, self.lineage = fingerprint, seed, tuple(lineage)
-        self._compiled = lru_cache(maxsize=1024)(self._compile)
+        self._prices = Prices.of(self.facts)
+        self._policies: dict[Policy, tuple[NDArray[np.bool_] | None, FittedMethod]] = {}
 
     @classmethod
     def fit(
@@ -162,12 +166,33 @@ class Router:
         """
         return self.route_vector(self.embed([text])[0], policy)
 
-    def route_vector(self, vector: NDArray[np.float32], policy: Policy | None = None) -> Decision:
-        """Decide for one query given as its (d,) row, as ``embed`` makes it."""
+    def route_vector(
+        self, vector: NDArray[np.float32], policy: Policy | None = None, prompt: Prompt | None = None
+    ) -> Decision:
+        """Decide for one query given as its (d,) row, as ``embed`` makes it.
+
+        Args:
+            vector: The query.
+            policy: What is wanted.
+            prompt: What is known of the prompt: costs are then those of this request, where prices are known.
+        """
         policy = policy or Policy()
         allowed, fitted = self._compiled(policy)
         estimate = fitted.estimate(Queries(self._checked(vector[None, :])))
+        if prompt is not None and isinstance(estimate, MultiResolutionEstimate):
+            estimate = self._prices.of_request(estimate, prompt)
         return Decision(self.models, policy, estimate, weigh(estimate, policy, allowed), allowed)
+
+    def is_ready(self, policy: Policy) -> bool:
+        """Whether a decision under this policy is quick; the first one of a new pool takes some 40 ms."""
+        return policy in self._policies
+
+    @property
+    def best_single(self) -> str:
+        """The model that is best on the training records as a whole."""
+        if isinstance(self.fitted, FittedMultiResolution):
+            return self.models[self.fitted.calibration.reference]
+        return max(self.facts, key=lambda fact: -1.0 if fact.mean_score is None else fact.mean_score).name
 
     def route_many(self, texts: Sequence[str], policy: Policy | None = None) -> list[Decision]:
         """Decide for many queries at once, in order."""
@@ -209,29 +234,27 @@ class Router:
         ]
         names = [None if column < 0 else self.models[column] for column in chosen]
         found = stretches(names)
+        near = near_clusters(estimate, self.fitted.cluster_profile, self.examples)
         if not isinstance(estimate, MultiResolutionEstimate):
-            return Explanation(decision, self._near(estimate), found)
+            return Explanation(decision, near, found)
         alphas = widest([(stretch.alpha_from, stretch.alpha_to, stretch.model) for stretch in found])
         leading = [candidate.model for candidate in decision.candidates[:2]]
         return Explanation(
             decision,
-            self._near(estimate),
+            near,
             found,
             contributions(estimate, leading),
             counterfactuals(decision, estimate, alphas),
         )
 
-    def _near(self, estimate: Estimate) -> tuple[NearCluster, ...]:
-        profile = self.fitted.cluster_profile
-        if estimate.clusters is None or estimate.closeness is None or profile is None:
-            return ()
-        sizes = profile.sizes
-        return tuple(
-            NearCluster(
-                int(cluster), float(closeness), int(sizes[cluster]), self.examples[cluster] if self.examples else ()
-            )
-            for cluster, closeness in zip(estimate.clusters[0], estimate.closeness[0], strict=True)
-        )
+    def _compiled(self, policy: Policy) -> tuple[NDArray[np.bool_] | None, FittedMethod]:
+        found = self._policies.get(policy)
+        if found is None:
+            found = self._compile(policy)
+            if len(self._policies) >= MOST_POLICIES:
+                self._policies.clear()
+            self._policies[policy] = found
+        return found
 
     def _compile(self, policy: Policy) -> tuple[NDArray[np.bool_] | None, FittedMethod]:
         """Work out once what a policy means here: allowed columns, and the method set to its objective."""
