@@ -426,3 +426,14 @@ def test_the_first_decision_of_a_new_pool_makes_it_ready(router):
     router.route(TEXTS[0], policy)
     assert router.is_ready(policy)
     assert router.best_single in LABS
+
+
+@pytest.mark.parametrize("method", ["avengers-pro", "avengers-pro-paper", "knn"])
+def test_without_a_query_the_overall_means_decide(records, method):
+    fitted = Router.fit(records, method=method)
+    best = LABS[int(records.scores.mean(axis=0).argmax())]
+    decision = fitted.route_blind(Policy(alpha=1.0))
+    assert decision.model == best
+    np.testing.assert_allclose(decision.expectation(best)[0], records.scores.mean(axis=0).max(), rtol=1e-6)
+    assert fitted.route_blind(Policy(alpha=0.0)).model == "lab/cheap"
+    assert fitted.route_blind(Policy(alpha=1.0, exclude=(best,))).model != best

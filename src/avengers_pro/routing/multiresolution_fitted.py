@@ -176,6 +176,13 @@ class FittedMultiResolution:
             score[self._uncovered(observations)] = np.nan
         return MultiResolutionEstimate(self, clusters, weights, score, cost, observations, novel)
 
+    def overall(self) -> MultiResolutionEstimate:
+        """Expect the overall means of a query of which nothing is known."""
+        m, nowhere = len(self.models), np.zeros((1, 0), dtype=np.intp)
+        known = _totals(self.evidence, self.levels)[None, :]
+        score, cost = self._base[None, :m].copy(), self._base[None, m : 2 * m].copy()
+        return MultiResolutionEstimate(self, nowhere, np.zeros((1, 0, 0)), score, cost, known, np.ones(1, dtype=bool))
+
     @cached_property
     def _quantities(self) -> dict[str, tuple[Floats, Floats]]:
         usage = self.evidence.usage

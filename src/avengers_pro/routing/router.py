@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 
 from avengers_pro.embedding import Embedder, EmbeddingOptions, Vectors, load_embedder
 from avengers_pro.embedding.format import WithFormat, with_format
-from avengers_pro.errors import EmbedderMismatchError, MethodError, PolicyError
+from avengers_pro.errors import EmbedderMismatchError, MethodError
 from avengers_pro.records.table import Records
 from avengers_pro.routing import artifact, change
 from avengers_pro.routing.choice import choose, weigh
 from avengers_pro.routing.counterfactual import contributions, counterfactuals, widest
 from avengers_pro.routing.decision import Decision
+from avengers_pro.routing.estimates import everywhere
 from avengers_pro.routing.explanation import ALPHAS, Explanation, near_clusters, stretches
-from avengers_pro.routing.method import Calibrated, FittedMethod, Method
+from avengers_pro.routing.meanings import Meanings
+from avengers_pro.routing.method import Estimate, FittedMethod, Method
 from avengers_pro.routing.methods import DEFAULT_METHOD, REFERENCES, build_method
 from avengers_pro.routing.multiresolution_estimate import MultiResolutionEstimate
 from avengers_pro.routing.multiresolution_fitted import FittedMultiResolution
@@ -26,12 +28,10 @@ from avengers_pro.routing.pool import ModelCard
 from avengers_pro.routing.prompt import Prices, Prompt
 from avengers_pro.routing.queries import Queries
 from avengers_pro.routing.stored import load_named, read_parts, save_router, suited
-from avengers_pro.routing.training import cluster_examples, model_facts
+from avengers_pro.routing.training import cluster_examples, means_of, model_facts
 
 BATCH = 8192
 """Queries decided in one go; bounds memory."""
-MOST_POLICIES = 1024
-"""Policies whose meaning is remembered."""
 
 
 class Router:
@@ -70,7 +70,7 @@ class Router:
         self.facts, self.examples = tuple(facts), tuple(tuple(texts) for texts in examples)
         self.fingerprint, self.seed, self.lineage = fingerprint, seed, tuple(lineage)
         self._prices = Prices.of(self.facts)
-        self._policies: dict[Policy, tuple[NDArray[np.bool_] | None, FittedMethod]] = {}
+        self._meanings = Meanings(method, fitted, self.facts)
 
     @classmethod
     def fit(
@@ -177,15 +177,26 @@ class Router:
             prompt: What is known of the prompt: costs are then those of this request, where prices are known.
         """
         policy = policy or Policy()
-        allowed, fitted = self._compiled(policy)
+        allowed, fitted = self._meanings.of(policy)
         estimate = fitted.estimate(Queries(self._checked(vector[None, :])))
         if prompt is not None and isinstance(estimate, MultiResolutionEstimate):
             estimate = self._prices.of_request(estimate, prompt)
         return Decision(self.models, policy, estimate, weigh(estimate, policy, allowed), allowed)
 
+    def route_blind(self, policy: Policy | None = None, prompt: Prompt | None = None) -> Decision:
+        """Decide without looking at the query, by the overall means: for queries without text, or without time."""
+        policy = policy or Policy()
+        allowed, fitted = self._meanings.of(policy)
+        estimate: Estimate
+        if isinstance(fitted, FittedMultiResolution):
+            estimate = fitted.overall() if prompt is None else self._prices.of_request(fitted.overall(), prompt)
+        else:
+            estimate = everywhere(means_of(self.facts), 1)
+        return Decision(self.models, policy, estimate, weigh(estimate, policy, allowed), allowed)
+
     def is_ready(self, policy: Policy) -> bool:
         """Whether a decision under this policy is quick; the first one of a new pool takes some 40 ms."""
-        return policy in self._policies
+        return self._meanings.knows(policy)
 
     @property
     def best_single(self) -> str:
@@ -201,7 +212,7 @@ class Router:
     def iter_decisions(self, vectors: Vectors, policy: Policy | None = None) -> Iterator[Decision]:
         """Yield a decision for each of (n, d) rows, worked out in batches."""
         policy = policy or Policy()
-        allowed, fitted = self._compiled(policy)
+        allowed, fitted = self._meanings.of(policy)
         for start in range(0, len(vectors), BATCH):
             estimate = fitted.estimate(Queries(self._checked(vectors[start : start + BATCH])))
             utility = weigh(estimate, policy, allowed)
@@ -211,7 +222,7 @@ class Router:
     def route_vectors(self, vectors: Vectors, policy: Policy | None = None) -> NDArray[np.intp]:
         """Return (n,) positions in ``models`` of the chosen models, -1 = infeasible: the fast way for batches."""
         policy = policy or Policy()
-        allowed, fitted = self._compiled(policy)
+        allowed, fitted = self._meanings.of(policy)
         chosen = [
             choose(weigh(fitted.estimate(Queries(self._checked(vectors[i : i + BATCH]))), policy, allowed))
             for i in range(0, len(vectors), BATCH)
@@ -221,12 +232,12 @@ class Router:
     def explain(self, text: str, policy: Policy | None = None) -> Explanation:
         """Decide for one query and say why, and what every other alpha would choose."""
         policy = policy or Policy()
-        allowed, fitted = self._compiled(policy)
+        allowed, fitted = self._meanings.of(policy)
         queries = Queries(self._checked(self.embed([text])))
         estimate = fitted.estimate(queries)
         decision = Decision(self.models, policy, estimate, weigh(estimate, policy, allowed), allowed)
         by_alpha = replace(policy, alpha=0.0, target=None, budget=None)
-        _, free = self._compiled(by_alpha)
+        _, free = self._meanings.of(by_alpha)
         expected = free.estimate(queries)
         chosen = [
             int(choose(weigh(expected, by_alpha, allowed, alpha=float(alpha)))[0])
@@ -246,29 +257,6 @@ class Router:
             contributions(estimate, leading),
             counterfactuals(decision, estimate, alphas),
         )
-
-    def _compiled(self, policy: Policy) -> tuple[NDArray[np.bool_] | None, FittedMethod]:
-        found = self._policies.get(policy)
-        if found is None:
-            found = self._compile(policy)
-            if len(self._policies) >= MOST_POLICIES:
-                self._policies.clear()
-            self._policies[policy] = found
-        return found
-
-    def _compile(self, policy: Policy) -> tuple[NDArray[np.bool_] | None, FittedMethod]:
-        """Work out once what a policy means here: allowed columns, and the method set to its objective."""
-        able = [None if fact.capabilities is None else frozenset(fact.capabilities) for fact in self.facts]
-        mask = policy.allowed(self.models, able)
-        allowed = None if mask.all() else mask
-        if isinstance(self.fitted, Calibrated):
-            return allowed, self.fitted.tuned(policy, allowed)
-        if policy.alpha is None:
-            raise PolicyError(
-                f"{self.method.name} has no calibration, so {policy.objective} means nothing to it; fit with "
-                "--method avengers-pro, or give alpha"
-            )
-        return allowed, self.fitted
 
     def _checked(self, vectors: Vectors) -> Vectors:
         if vectors.ndim != 2 or vectors.shape[1] != self.embedding.dimension:  # noqa: PLR2004

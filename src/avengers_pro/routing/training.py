@@ -8,6 +8,7 @@ from avengers_pro.embedding.embedder import Vectors
 from avengers_pro.records.table import Records
 from avengers_pro.routing.artifact import ModelEntry
 from avengers_pro.routing.method import FittedMethod
+from avengers_pro.routing.profile import Profile
 from avengers_pro.routing.queries import Queries
 
 EXAMPLES = 3
@@ -30,6 +31,15 @@ def model_facts(records: Records, models: Sequence[str]) -> tuple[ModelEntry, ..
 def _mean(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else None
+
+
+def means_of(facts: Sequence[ModelEntry]) -> Profile:
+    """Return what is known of the models overall, as one cluster."""
+    counts = np.array([[float(fact.observations) for fact in facts]])
+    scores = np.array([[0.0 if fact.mean_score is None else fact.mean_score for fact in facts]])
+    costs = np.array([[np.nan if fact.mean_cost is None else fact.mean_cost for fact in facts]])
+    priced = np.where(np.isnan(costs), 0.0, counts)
+    return Profile(counts, scores * counts, priced, np.nan_to_num(costs) * priced)
 
 
 def cluster_examples(fitted: FittedMethod, queries: Sequence[str], vectors: Vectors) -> tuple[tuple[str, ...], ...]:

@@ -15,8 +15,8 @@ from avengers_pro.routing.method import Arrays
 
 ENOUGH = 1000
 """Labels from which a model's own tables alone are believed."""
-SOME = 200
-"""Labels from which its own tables count half."""
+OWN = 0.5
+"""How far the own tables of a model with few labels are believed, beside what is read off the others."""
 _RIDGE = 0.1
 _RIDGE_LEAST = 2.0
 
@@ -54,14 +54,12 @@ class Transfer:
         matrix, shifts = np.eye(len(sparse)), np.zeros(len(sparse))
         for column in np.flatnonzero(sparse):
             rows = ~np.isnan(observed[:, column])
-            labels = int(rows.sum())
-            if labels == 0:
+            if not rows.any():
                 continue
             weights, shift = _ridge(predicted[rows][:, ~sparse], observed[rows, column])
-            own = 0.0 if labels < SOME else 0.5
-            matrix[column, ~sparse] = (1 - own) * weights
-            matrix[column, column] = own
-            shifts[column] = (1 - own) * shift
+            matrix[column, ~sparse] = (1 - OWN) * weights
+            matrix[column, column] = OWN
+            shifts[column] = (1 - OWN) * shift
         return cls(matrix, shifts)
 
     def apply(self, deviations: Floats) -> Floats:

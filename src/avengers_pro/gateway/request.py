@@ -1,0 +1,110 @@
+"""A chat completion request: only what routing needs is read, all else stays the bytes it was."""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from avengers_pro.gateway.refused import RefusedError
+
+Fields = dict[str, msgspec.Raw]
+_T = TypeVar("_T")
+
+_FIELDS = msgspec.json.Decoder(Fields)
+CONTROLS_FIELD = "avengers_pro"
+
+
+class Part(msgspec.Struct):
+    """A part of a message's content; only text is looked at."""
+
+    type: str = "text"
+    text: str | None = None
+
+
+class Message(msgspec.Struct):
+    """A message, as far as it is looked at."""
+
+    role: str
+    content: str | list[Part] | None = None
+    tool_calls: list[msgspec.Raw] | None = None
+
+    def text(self) -> str:
+        """Return its text, without leading and trailing white space; parts joined by line breaks."""
+        if self.content is None:
+            return ""
+        if isinstance(self.content, str):
+            return self.content.strip()
+        return "\n".join(part.text for part in self.content if part.type == "text" and part.text).strip()
+
+
+_MESSAGES = msgspec.json.Decoder(list[Message])
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A request whose frame was read.
+
+    Attributes:
+        fields: Top-level fields as they came, without our own; the order is kept.
+        model: What the client asked for.
+        stream: Whether it wants server-sent events.
+        messages: The conversation.
+        controls: The object in which the client gave a policy; None = it gave none.
+        size: Bytes of the body.
+    """
+
+    fields: Fields
+    model: str
+    stream: bool
+    messages: list[Message]
+    controls: msgspec.Raw | None
+    size: int
+
+    def value(self, name: str, kind: type[_T]) -> _T | None:
+        """Return a field as a type; None if it is absent or of another type, which is the upstream's to refuse."""
+        raw = self.fields.get(name)
+        if raw is None:
+            return None
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    def has(self, name: str) -> bool:
+        """Whether a field is there and not null, false or an empty list."""
+        raw = self.fields.get(name)
+        return raw is not None and bytes(raw) not in {b"null", b"false", b"[]"}
+
+
+def read_chat(body: bytes) -> ChatRequest:
+    """Read the frame of a chat completion request.
+
+    Raises:
+        RefusedError: With status 400, naming the field, if the body is no JSON object or a field that is read is wrong.
+    """
+    try:
+        fields = _FIELDS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RefusedError(400, f"the body is not a JSON object: {error}") from error
+    model = _field(fields, "model", str)
+    if model is None:
+        raise RefusedError(400, "model is missing; ask for 'avengers-pro' to have one chosen", param="model")
+    stream = _field(fields, "stream", bool | None)
+    if "messages" not in fields:
+        raise RefusedError(400, "messages is missing", param="messages")
+    try:
+        messages = _MESSAGES.decode(fields["messages"])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RefusedError(400, f"messages: {error}", param="messages") from error
+    controls = fields.pop(CONTROLS_FIELD, None)
+    return ChatRequest(fields, model, bool(stream), messages, controls, len(body))
+
+
+def _field(fields: Fields, name: str, kind: Any) -> Any:
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RefusedError(400, f"{name}: {error}", param=name) from error
