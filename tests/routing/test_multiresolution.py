@@ -320,3 +320,18 @@ def test_intervals_are_wilsons(mean, n):
     inside = grid[(grid - mean) ** 2 <= 1.6449**2 * grid * (1 - grid) / n + 1e-12]
     low, high = wilson(mean, n)
     assert (low, high) == pytest.approx((inside.min(), inside.max()), abs=1e-4)
+
+
+def test_the_guard_stays_closed_where_the_router_always_chooses_the_reference():
+    """Equal choices add up to equal means but for rounding, which is no gain."""
+    rng = np.random.default_rng(3)
+    scores = rng.random((997, 2)) * [1.0, 0.5]
+    expected = np.tile([0.5, 0.2], (997, 1))
+    costs = np.full((997, 2), 0.1)
+    for shuffle in range(20):
+        order = np.random.default_rng(shuffle).permutation(997)
+        found = calibrate(
+            Outcomes(expected, costs, scores[order], costs, np.ones(997)), scores.mean(axis=0), costs.mean(axis=0)
+        )
+        assert not found.open
+        assert found.guard_z == 0

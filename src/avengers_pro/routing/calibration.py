@@ -16,11 +16,12 @@ from avengers_pro.records.table import Floats
 
 PRICES = np.concatenate([[0.0], np.logspace(-4, 3, 200)])
 """Times 1 / the models' mean cost."""
-GUARD_Z = 1.28
-"""Standard errors by which price 0 must beat the best single model to replace it: one wrong opening in ten."""
+GUARD_Z = 1.0
+"""Standard errors by which price 0 must beat the best single model to replace it."""
 GUARD_Z_DEARER = 2.0
 """The same where price 0 costs more than the best single model."""
 _MOST_KNOWN = 1024
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,7 @@ def calibrate(outcomes: Outcomes, mean_scores: Floats, mean_costs: Floats) -> Ca
     reference_score, reference_square = float(mean(mine)), float(mean(mine**2))
     reference_cost = float(np.nan_to_num(price) @ weight / total)
     gain = scores[0] - reference_score
+    gain = 0.0 if abs(gain) < _ROUNDING else gain  # the same choices, added up in another order
     error = np.sqrt(max(squares[0] - 2 * products[0] + reference_square - gain**2, 0.0) / rows)
     guard_z = float(gain / error) if error > 0 else (np.inf if gain > 0 else 0.0)
     is_open = bool(gain > 0 and guard_z >= (GUARD_Z if costs[0] <= reference_cost else GUARD_Z_DEARER))

@@ -1,0 +1,183 @@
+"""From a request to the models to try, best first: policy, capabilities, conversation, decision."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import lru_cache
+
+from avengers_pro.errors import EmbeddingError, PolicyError
+from avengers_pro.gateway.controls import Controls, named_policy, with_controls
+from avengers_pro.gateway.intent import intent
+from avengers_pro.gateway.needs import Needs, needs_of
+from avengers_pro.gateway.refused import RefusedError
+from avengers_pro.gateway.request import ChatRequest
+from avengers_pro.gateway.sessions import Sessions, in_tool_loop, session_key
+from avengers_pro.gateway.settings import OWN_MODEL_NAME, Settings
+from avengers_pro.routing import Policy, Router
+from avengers_pro.routing.decision import Decision
+from avengers_pro.routing.pool import ModelCard
+from avengers_pro.routing.prompt import Prompt
+
+Expected = tuple[str, float, float]
+"""A model with its expected score and its expected cost of this request in US dollars; NaN = not known."""
+_ANSWER_TOKENS = 512
+"""Guess at an answer's length where nothing is known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done with a request.
+
+    Attributes:
+        id: Of the decision; ids sort by time.
+        chat: The request.
+        policy: The policy that was applied.
+        ranking: Models to try, best first; never empty.
+        baseline: The best single model on the same request; None = the router does not know the models.
+        needs: What the request needs of a model.
+        session: What the conversation is known by.
+        decision: The router's; None = the client named its model.
+        text: What was embedded; empty = nothing was.
+        micros: Microseconds that deciding took.
+    """
+
+    id: str
+    chat: ChatRequest
+    policy: Policy
+    ranking: list[Expected]
+    baseline: Expected | None
+    needs: Needs
+    session: bytes
+    decision: Decision | None
+    text: str
+    micros: float
+
+
+class Decider:
+    """Decides with one router and one pool; both are replaced together when the router is reloaded."""
+
+    def __init__(self, router: Router, settings: Settings, sessions: Sessions) -> None:
+        """Join router and pool: what the router knows, but the pool has not, is no candidate."""
+        self.router = router.with_pool(settings.models)
+        self._settings, self._sessions = settings, sessions
+        self.cards: Mapping[str, ModelCard] = {card.name: card for card in settings.models}
+        self.pool = tuple(name for name in self.router.models if name in self.cards)
+        self._quick = self.router.embedding.spec == "static"
+        self._restricted = lru_cache(maxsize=1024)(self._restrict)
+        self.router.embed(["the first text loads the embedder"])
+        for policy in (settings.policy, *settings.presets.values()):
+            self.router.route_blind(self._restricted(policy, self.pool))
+
+    async def plan(
+        self, chat: ChatRequest, controls: Controls, policy: Policy | None, caller: str | None, now: float
+    ) -> Plan:
+        """Decide for one request.
+
+        Args:
+            chat: The request.
+            controls: Its own settings.
+            policy: What holds for it, as ``policy`` returns it; None = the client named its model.
+            caller: Id of the API key.
+            now: Seconds of the clock that sessions live by.
+
+        Raises:
+            RefusedError: If no model can do it, or none meets the policy.
+        """
+        started = time.perf_counter()
+        needs = needs_of(chat)
+        key = session_key(caller, controls.session, chat.messages)
+        if policy is None:
+            ranking, decision, text, applied = [self._named(chat.model, needs)], None, "", Policy(models=(chat.model,))
+        else:
+            applied = self._applied(policy, needs)
+            text = intent(chat.messages)
+            session = self._sessions.find(key, now)
+            decision = await self._decide(text, applied, self._sessions.prompt(needs.prompt_tokens, session, now))
+            ranking = decision.ranking()
+            if not ranking:
+                raise RefusedError(422, decision.reason, code="infeasible", param="avengers_pro")
+            if session is not None and in_tool_loop(chat.messages):
+                ranking.sort(key=lambda expected: expected[0] != session.model)
+        return Plan(
+            f"dec_{time.time_ns() // 1_000_000:012x}{os.urandom(8).hex()}",
+            chat,
+            applied,
+            ranking,
+            self._baseline(decision),
+            needs,
+            key,
+            decision,
+            text,
+            (time.perf_counter() - started) * 1e6,
+        )
+
+    def policy(self, model: str, controls: Controls) -> Policy | None:
+        """Return what a request asks for; None if it names a model of the pool.
+
+        Raises:
+            RefusedError: If the model, a preset or a setting means nothing here.
+        """
+        if model in self.cards:
+            return None
+        base = named_policy(model, self._settings.policy, self._settings.presets)
+        if base is not None:
+            return with_controls(base, controls)
+        known = [OWN_MODEL_NAME, *(f"{OWN_MODEL_NAME}/{name}" for name in self._settings.presets), *self.cards]
+        near = get_close_matches(model, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        raise RefusedError(404, f"no model is named {model!r}; {hint}", code="model_not_found", param="model")
+
+    def _applied(self, policy: Policy, needs: Needs) -> Policy:
+        """Leave only models that can do what is needed."""
+        lacking = {name: why for name in self.pool if (why := needs.missing(self.cards[name])) is not None}
+        able = self.pool if not lacking else tuple(name for name in self.pool if name not in lacking)
+        try:
+            return self._restricted(policy, able)
+        except PolicyError as error:
+            why = "; ".join(f"{name} {reason}" for name, reason in lacking.items())
+            raise RefusedError(
+                422, f"no model can take this request: {error}{f' ({why})' if why else ''}", code="infeasible"
+            ) from error
+
+    def _restrict(self, policy: Policy, able: tuple[str, ...]) -> Policy:
+        known = policy.allowed(self.router.models)
+        left = tuple(name for name, fine in zip(self.router.models, known, strict=True) if fine and name in able)
+        if not left:
+            raise PolicyError("none is left")
+        if len(left) == len(self.router.models):
+            return policy
+        return replace(policy, models=left, exclude=())
+
+    async def _decide(self, text: str, policy: Policy, prompt: Prompt) -> Decision:
+        router = self.router
+        if not router.is_ready(policy):
+            await asyncio.to_thread(router.route_blind, policy)
+        if not text:
+            return router.route_blind(policy, prompt)
+        if self._quick:
+            return router.route_vector(router.embed([text])[0], policy, prompt)
+        try:
+            async with asyncio.timeout(self._settings.server.decision_timeout):
+                vectors = await asyncio.to_thread(router.embed, [text])
+        except (TimeoutError, EmbeddingError):
+            return router.route_blind(policy, prompt)
+        return router.route_vector(vectors[0], policy, prompt)
+
+    def _named(self, model: str, needs: Needs) -> Expected:
+        """Expect of a model that the client named what it does on average."""
+        card = self.cards[model]
+        if model in self.router.models:
+            score, cost = self.router.route_blind().expectation(model)
+        else:
+            score, cost = float("nan"), float("nan")
+        priced = card.cost_usd(needs.prompt_tokens, needs.answer_tokens or _ANSWER_TOKENS)
+        return model, score, cost if priced != priced else priced  # noqa: PLR0124
+
+    def _baseline(self, decision: Decision | None) -> Expected | None:
+        if decision is None:
+            return None
+        best = self.router.best_single
+        return best, *decision.expectation(best)

@@ -1,0 +1,88 @@
+"""Conversations: one that has a model keeps it as long as that pays.
+
+Providers keep the beginning of a prompt in a cache and charge less for it; another model has to read everything anew.
+So the model that answered last gets its cached tokens at the cached price, and the decision weighs that like any other
+cost. A tool-call loop in progress never changes its model: another one would not know why the calls were made.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from avengers_pro.gateway.request import Message
+from avengers_pro.gateway.settings import SessionSettings
+from avengers_pro.routing.prompt import Prompt
+
+_SEEN = 2048
+"""Characters of each first turn that tell conversations apart."""
+_CACHED_TOKENS = 1024
+"""Prompts shorter than this are not cached by providers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What is remembered of a conversation: its model, when it answered (seconds), and the prompt's tokens then."""
+
+    model: str
+    at: float
+    prompt_tokens: int
+
+
+class Sessions:
+    """The conversations in progress; the longest unused is forgotten first."""
+
+    def __init__(self, settings: SessionSettings) -> None:
+        """Begin with none."""
+        self._settings = settings
+        self._known: OrderedDict[bytes, Session] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Number of conversations remembered."""
+        return len(self._known)
+
+    def find(self, key: bytes, now: float) -> Session | None:
+        """Return a conversation that is not forgotten yet."""
+        found = self._known.get(key)
+        if found is None or not self._settings.enabled or now - found.at > self._settings.ttl:
+            return None
+        return found
+
+    def remember(self, key: bytes, model: str, prompt_tokens: int, now: float) -> None:
+        """Note who answered."""
+        if not self._settings.enabled:
+            return
+        self._known[key] = Session(model, now, prompt_tokens)
+        self._known.move_to_end(key)
+        while len(self._known) > self._settings.max_sessions:
+            self._known.popitem(last=False)
+
+    def prompt(self, tokens: int, session: Session | None, now: float) -> Prompt:
+        """Describe a request's prompt, with what its provider still has in the cache."""
+        if session is None or session.prompt_tokens < _CACHED_TOKENS or now - session.at > self._settings.cache_ttl:
+            return Prompt(tokens)
+        return Prompt(tokens, session.model, session.prompt_tokens)
+
+
+def session_key(caller: str | None, named: str | None, messages: Sequence[Message]) -> bytes:
+    """Return what a conversation is known by: its name, or its first turns; never shared between callers.
+
+    Args:
+        caller: Id of the API key.
+        named: Name given by the client; None = it gave none.
+        messages: The conversation; its system prompt and first user turn stay the same while it grows.
+    """
+    digest = blake2b(f"{caller}\0".encode(), digest_size=16)
+    if named is not None:
+        digest.update(b"named\0" + named.encode("utf-8", "surrogatepass"))
+        return digest.digest()
+    for message in messages[:8]:
+        digest.update(f"{message.role}\0{message.text()[:_SEEN]}\0".encode("utf-8", "surrogatepass"))
+        if message.role == "user":
+            break
+    return digest.digest()
+
+
+def in_tool_loop(messages: Sequence[Message]) -> bool:
+    """Whether the model's own tool calls are being answered."""
+    return bool(messages) and messages[-1].role in {"tool", "function"}
