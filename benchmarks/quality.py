@@ -215,7 +215,7 @@ def main() -> None:
         result = evaluate(records, methods, protocol=Protocol(seeds=seeds(count)), vectors=plain, source=path.name)
         vectors = with_format(plain, records.queries)
         rest = {
-            "policies": policies(records, vectors, max(count, 20)),
+            "policies": policies(records, vectors, max(count, 60)),
             "controls": controls(records, vectors, 20),
             "learning_curve": learning_curve(records, vectors, 5),
             "unseen": unseen(records, vectors),

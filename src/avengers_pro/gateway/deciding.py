@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
+from typing import Any
 
-from avengers_pro.errors import EmbeddingError, PolicyError
+from avengers_pro.errors import EmbeddingError, PolicyError, SettingsError
 from avengers_pro.gateway.controls import Controls, named_policy, with_controls
 from avengers_pro.gateway.intent import intent
 from avengers_pro.gateway.needs import Needs, needs_of
@@ -59,15 +60,20 @@ class Plan:
 class Decider:
     """Decides with one router and one pool; both are replaced together when the router is reloaded."""
 
-    def __init__(self, router: Router, settings: Settings, sessions: Sessions) -> None:
+    def __init__(self, router: Router, settings: Settings, sessions: Sessions, fingerprint: str) -> None:
         """Join router and pool: what the router knows, but the pool has not, is no candidate."""
         self.router = router.with_pool(settings.models)
-        self._settings, self._sessions = settings, sessions
+        self._settings, self._sessions, self.fingerprint = settings, sessions, fingerprint
         self.cards: Mapping[str, ModelCard] = {card.name: card for card in settings.models}
         self.pool = tuple(name for name in self.router.models if name in self.cards)
         self._quick = self.router.embedding.spec == "static"
         self._restricted = lru_cache(maxsize=1024)(self._restrict)
-        self.router.embed(["the first text loads the embedder"])
+        if not self.pool:
+            raise SettingsError(
+                f"no model of the router has a [[models]] row; it knows {', '.join(self.router.models)}"
+            )
+        if self._quick:
+            self.router.embed(["the first text loads the embedder"])
         for policy in (settings.policy, *settings.presets.values()):
             self.router.route_blind(self._restricted(policy, self.pool))
 
@@ -113,6 +119,10 @@ class Decider:
             text,
             (time.perf_counter() - started) * 1e6,
         )
+
+    def explain(self, plan: Plan) -> dict[str, Any]:
+        """Return the grounds of a plan that was decided on a text."""
+        return self.router.explain(plan.text, plan.policy).to_dict()
 
     def policy(self, model: str, controls: Controls) -> Policy | None:
         """Return what a request asks for; None if it names a model of the pool.

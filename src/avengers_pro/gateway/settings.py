@@ -40,6 +40,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         max_headers: Number of headers of a request.
         request_timeout: Seconds for a whole request, answer included.
         drain_timeout: Seconds that running requests get when the gateway stops; 0 = none.
+        reload_interval: Seconds between two looks whether the router's folder has changed.
         decision_timeout: Seconds for choosing a model, of which slow embedders need most.
         headers: Whether answers carry ``x-avengers-pro-*`` headers.
         insecure: Allow an address others can reach without API keys.
@@ -52,6 +53,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_headers: Count = 100
     request_timeout: Seconds = 600.0
     drain_timeout: SecondsFromZero = 30.0
+    reload_interval: Seconds = 2.0
     decision_timeout: Seconds = 2.0
     headers: bool = True
     insecure: bool = False

@@ -1,0 +1,89 @@
+"""The gateway as an ASGI application: chat completions directly, everything else through starlette."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from avengers_pro.errors import AvengersProError
+from avengers_pro.gateway.asgi import Receive, Scope, Send
+from avengers_pro.gateway.chat import chat_completions
+from avengers_pro.gateway.routes import make_routes
+from avengers_pro.gateway.settings import Settings
+from avengers_pro.gateway.state import Gateway
+
+_log = logging.getLogger(__name__)
+_CHAT = "/v1/chat/completions"
+
+
+class App:
+    """One gateway; starts and stops with the server's lifespan.
+
+    Attributes:
+        gateway: What outlives a request.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        """Serve a gateway."""
+        self.gateway = gateway
+        self._routes = make_routes(gateway)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or start and stop."""
+        if scope["type"] == "http":
+            if scope["path"] == _CHAT and scope["method"] == "POST":
+                await chat_completions(self.gateway, scope, receive, send)
+            else:
+                await self._routes(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.gateway.start()
+        except AvengersProError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        watch = asyncio.create_task(_follow(self.gateway))
+        await receive()
+        watch.cancel()
+        await self.gateway.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _follow(gateway: Gateway) -> None:
+    """Reload the router when its header changes; it is written last, so the arrays are there by then."""
+    header = gateway.router_path / "router.json"
+    seen = _changed_at(header)
+    while True:
+        await asyncio.sleep(gateway.settings.server.reload_interval)
+        now = _changed_at(header)
+        if now not in {None, seen}:
+            seen = now
+            try:
+                await gateway.reload()
+            except AvengersProError:
+                continue  # the reload said why; the next change is tried again
+
+
+def _changed_at(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def create_app(router: str | Path, settings: Settings, environ: Mapping[str, str] | None = None) -> App:
+    """Return the application for a router's folder; nothing is opened before its lifespan starts.
+
+    Args:
+        router: Folder of a saved router.
+        settings: As read from gateway.toml.
+        environ: Where secrets are; the process's environment if None.
+    """
+    return App(Gateway(Path(router), settings, os.environ if environ is None else environ))

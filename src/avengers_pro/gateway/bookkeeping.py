@@ -1,0 +1,173 @@
+"""What the ledger, the metrics and the answer's headers say of a request."""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import msgspec
+
+from avengers_pro.gateway.attempt import Failure
+from avengers_pro.gateway.deciding import Plan
+from avengers_pro.gateway.ledger import Closing, Opening
+from avengers_pro.gateway.refused import Headers
+from avengers_pro.gateway.sse import Usage
+from avengers_pro.gateway.telemetry import Finished
+from avengers_pro.routing import Policy
+from avengers_pro.routing.pool import ModelCard
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Course:
+    """How a request went, filled in as it goes.
+
+    Attributes:
+        started: Of a performance counter, seconds.
+        outcome: As the ledger calls it.
+        status: Sent to the client; 0 = nothing was.
+        served: Card of the model that answered.
+        endpoint: Label of the upstream that answered.
+        failures: Attempts that came to nothing.
+        usage: As the provider counted.
+        finish_reason: As the provider said.
+        first_byte: Seconds from the start to the first byte of the answer.
+        answer: Text kept for the ledger, if text is kept.
+    """
+
+    started: float
+    outcome: str = "refused"
+    status: int = 0
+    served: ModelCard | None = None
+    endpoint: str | None = None
+    failures: list[Failure] = field(default_factory=list)
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    first_byte: float | None = None
+    answer: str | None = None
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars by the card's prices; None if tokens or prices are not known; 0 if nothing was sent."""
+        if self.served is None:
+            return 0.0 if not self.failures else None
+        usage = self.usage
+        if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+            return None
+        return _known(self.served.cost_usd(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0))
+
+
+def opening(plan: Plan, caller: str | None, session: str | None, router: str, text: str | None) -> Opening:
+    """Return the row that is written before the answer begins."""
+    model, score, cost = plan.ranking[0]
+    decision = plan.decision
+    baseline, baseline_score, baseline_cost = plan.baseline or (None, math.nan, math.nan)
+    return Opening(
+        id=plan.id,
+        at=time.time(),
+        key=caller,
+        session=session,
+        asked=plan.chat.model,
+        model=model,
+        policy=policy_json(plan.policy),
+        alpha=plan.policy.alpha if decision is not None else None,
+        expected_score=_known(score),
+        expected_cost_usd=_known(cost),
+        baseline_model=baseline,
+        baseline_cost_usd=_known(baseline_cost),
+        baseline_score=_known(baseline_score),
+        candidates=_encode([(name, _known(s), _known(c), None) for name, s, c in plan.ranking]).decode(),
+        clusters=_encode(decision.clusters if decision is not None else ()).decode(),
+        novel=decision.novel if decision is not None else False,
+        propensity=1.0,
+        prompt_tokens_estimate=plan.needs.prompt_tokens,
+        stream=plan.chat.stream,
+        router=router,
+        decision_us=plan.micros,
+        text=text,
+    )
+
+
+_POLICIES: dict[Policy, str] = {}
+
+
+def policy_json(policy: Policy) -> str:
+    """Return what a policy sets, as JSON; few policies are in use at once, so texts are kept."""
+    found = _POLICIES.get(policy)
+    if found is None:
+        if len(_POLICIES) > 1024:  # noqa: PLR2004
+            _POLICIES.clear()
+        plain = Policy(alpha=policy.alpha, target=policy.target, budget=policy.budget)
+        given = {name: value for name in Policy.__slots__ if (value := getattr(policy, name)) != getattr(plain, name)}
+        objective = {
+            name: value for name in ("alpha", "target", "budget") if (value := getattr(policy, name)) is not None
+        }
+        found = _POLICIES[policy] = _encode(objective | given).decode()
+    return found
+
+
+def closing(plan: Plan, course: Course) -> Closing:
+    """Return what completes the row."""
+    usage = course.usage or Usage()
+    return Closing(
+        id=plan.id,
+        at=time.time(),
+        outcome=course.outcome,
+        status=course.status,
+        served_by=None if course.served is None else course.served.name,
+        endpoint=course.endpoint,
+        fallbacks=len(course.failures),
+        attempts=_encode([(failure.upstream.label, failure.reason) for failure in course.failures]).decode(),
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
+        cost_usd=course.cost,
+        finish_reason=course.finish_reason,
+        first_byte_ms=None if course.first_byte is None else course.first_byte * 1000,
+        total_ms=(time.perf_counter() - course.started) * 1000,
+        answer=course.answer,
+    )
+
+
+def finished(plan: Plan, course: Course) -> Finished:
+    """Return what the metrics count."""
+    usage = course.usage or Usage()
+    cost = course.cost
+    baseline = None if plan.baseline is None else _known(plan.baseline[2])
+    return Finished(
+        status=course.status,
+        outcome=course.outcome,
+        chosen=plan.ranking[0][0],
+        served=None if course.served is None else course.served.name,
+        fallbacks=len(course.failures),
+        decision_seconds=plan.micros / 1e6,
+        first_byte_seconds=course.first_byte,
+        total_seconds=time.perf_counter() - course.started,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        expected_cost=_known(plan.ranking[0][2]),
+        cost=cost,
+        saved=None if cost is None or baseline is None else baseline - cost,
+    )
+
+
+def reply_headers(plan: Plan, course: Course) -> Headers:
+    """Say who answered and why."""
+    served = course.served.name if course.served is not None else ""
+    score, cost = next(((s, c) for name, s, c in plan.ranking if name == served), (math.nan, math.nan))
+    found = [
+        (b"x-avengers-pro-decision", plan.id.encode()),
+        (b"x-avengers-pro-model", served.encode("latin-1", "replace")),
+        (b"x-avengers-pro-fallbacks", b"%d" % len(course.failures)),
+    ]
+    if plan.decision is not None and plan.policy.alpha is not None:
+        found.append((b"x-avengers-pro-alpha", f"{plan.policy.alpha:g}".encode()))
+    if not math.isnan(score):
+        found.append((b"x-avengers-pro-expected-score", f"{score:.4f}".encode()))
+    if not math.isnan(cost):
+        found.append((b"x-avengers-pro-expected-cost", f"{cost:.8f}".encode()))
+    return found
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

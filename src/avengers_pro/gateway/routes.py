@@ -1,0 +1,193 @@
+"""Every route but chat completions: models, decisions without an answer, feedback, health, metrics, reload."""
+
+import math
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from avengers_pro.errors import AvengersProError
+from avengers_pro.gateway.access import AccessDenied
+from avengers_pro.gateway.access.limits import Caller
+from avengers_pro.gateway.asgi import ClientGoneError, read_body
+from avengers_pro.gateway.chat import plan_of
+from avengers_pro.gateway.controls import read_controls
+from avengers_pro.gateway.refused import RefusedError, error_body
+from avengers_pro.gateway.request import read_chat
+from avengers_pro.gateway.settings import OWN_MODEL_NAME
+
+if TYPE_CHECKING:
+    from avengers_pro.gateway.state import Gateway
+
+_STARTED = int(time.time())
+
+
+class FeedbackBody(msgspec.Struct, forbid_unknown_fields=True):
+    """How good an answer was: a score, or a thumb, with a comment if there is more to say."""
+
+    decision: str
+    score: Annotated[float, Meta(ge=0, le=1)] | None = None
+    thumbs: bool | None = None
+    comment: Annotated[str, Meta(max_length=10_000)] | None = None
+
+
+def make_routes(gateway: "Gateway") -> Starlette:
+    """Return the application that serves them."""
+    api = _Api(gateway)
+    routes = [
+        Route("/v1/models", api.models),
+        Route("/v1/models/{model:path}", api.model),
+        Route("/v1/route", api.route, methods=["POST"]),
+        Route("/v1/feedback", api.feedback, methods=["POST"]),
+        Route("/v1/decisions/{decision}", api.decision),
+        Route("/healthz", api.healthz),
+        Route("/readyz", api.readyz),
+        Route("/metrics", api.metrics),
+        Route("/admin/reload", api.reload, methods=["POST"]),
+    ]
+    return Starlette(
+        routes=routes,
+        exception_handlers={
+            RefusedError: _refused,
+            AccessDenied: _denied,
+            HTTPException: _http,
+            ClientGoneError: _gone,
+        },
+    )
+
+
+class _Api:
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+
+    def _caller(self, request: Request, role: str | None = None) -> Caller:
+        headers = request.headers
+        caller = self._gateway.access.authenticate(headers.get("authorization"), headers.get("x-api-key"))
+        if role is not None and caller.role != role:
+            raise RefusedError(403, f"this needs a key of the role {role}", code="role_needed")
+        return caller
+
+    async def models(self, request: Request) -> Response:
+        self._caller(request)
+        return _json({"object": "list", "data": [self._described(name) for name in self._names()]})
+
+    async def model(self, request: Request) -> Response:
+        self._caller(request)
+        name = request.path_params["model"]
+        if name not in self._names():
+            raise RefusedError(404, f"no model is named {name!r}", code="model_not_found", param="model")
+        return _json(self._described(name))
+
+    def _names(self) -> list[str]:
+        gateway = self._gateway
+        return [
+            OWN_MODEL_NAME,
+            *(f"{OWN_MODEL_NAME}/{name}" for name in gateway.settings.presets),
+            *gateway.decider.cards,
+        ]
+
+    def _described(self, name: str) -> dict[str, Any]:
+        owner = OWN_MODEL_NAME if name.startswith(OWN_MODEL_NAME) else name.partition("/")[0]
+        return {"id": name, "object": "model", "created": _STARTED, "owned_by": owner}
+
+    async def route(self, request: Request) -> Response:
+        """Decide and explain; no model is called, nothing is recorded."""
+        caller = self._caller(request)
+        gateway = self._gateway
+        raw = request.scope["headers"]
+        chat = read_chat(await read_body(request.receive, raw, gateway.settings.server))
+        plan = await plan_of(gateway, caller, chat, read_controls(chat.controls, raw))
+        if plan.decision is None:
+            return _json({"model": chat.model, "reason": "the request names this model", "candidates": []})
+        found = plan.decision.to_dict() if not plan.text else gateway.decider.explain(plan)
+        order = [name for name, _, _ in plan.ranking]
+        return _json({**found, "model": order[0], "order": order, "decision_us": round(plan.micros, 1)})
+
+    async def feedback(self, request: Request) -> Response:
+        caller = self._caller(request)
+        body = await read_body(request.receive, request.scope["headers"], self._gateway.settings.server)
+        try:
+            given = msgspec.json.decode(body, type=FeedbackBody)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RefusedError(400, f"feedback: {error}") from error
+        if (given.score is None) == (given.thumbs is None):
+            raise RefusedError(400, "give score (from 0 to 1) or thumbs (true or false), one of them", param="score")
+        score = given.score if given.score is not None else 1.0 if given.thumbs else 0.0
+        known = await self._gateway.ledger.feedback(
+            given.decision, score=score, comment=given.comment, key=caller.key, at=time.time()
+        )
+        if not known:
+            raise RefusedError(404, f"no decision has the id {given.decision!r}", code="decision_not_found")
+        return _json({"decision": given.decision, "score": score})
+
+    async def decision(self, request: Request) -> Response:
+        caller = self._caller(request)
+        name = request.path_params["decision"]
+        found = await self._gateway.ledger.decision(name)
+        if found is None or (caller.role != "admin" and found["key"] != caller.key):
+            raise RefusedError(404, f"no decision has the id {name!r}", code="decision_not_found")
+        return _json({key: _decoded(key, value) for key, value in found.items()})
+
+    async def healthz(self, request: Request) -> Response:  # noqa: ARG002
+        return _json({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Response:  # noqa: ARG002
+        ready = self._gateway.is_ready
+        return _json({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        self._caller(request)
+        self._gateway.measure()
+        return Response(self._gateway.telemetry.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def reload(self, request: Request) -> Response:
+        self._caller(request, "admin")
+        try:
+            return _json({"router": await self._gateway.reload()})
+        except AvengersProError as error:
+            raise RefusedError(409, f"the old router goes on: {error}", code="reload_refused") from error
+
+
+def _decoded(key: str, value: Any) -> Any:
+    return msgspec.json.decode(value) if key in {"policy", "candidates", "clusters", "attempts"} and value else value
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(_finite(content)), status, media_type="application/json")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+async def _refused(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    assert isinstance(error, RefusedError)  # noqa: S101  # what the handler is registered for
+    headers = {name.decode(): value.decode() for name, value in error.headers}
+    return Response(error.body(), error.status, headers, media_type="application/json")
+
+
+async def _denied(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    assert isinstance(error, AccessDenied)  # noqa: S101  # likewise
+    headers = {name.decode(): value.decode() for name, value in error.headers}
+    return Response(msgspec.json.encode(error.body), error.status, headers, media_type="application/json")
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  # likewise
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    body = error_body(message, "invalid_request_error", "not_found" if error.status_code == 404 else None)  # noqa: PLR2004
+    return Response(body, error.status_code, error.headers, media_type="application/json")
+
+
+async def _gone(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return Response(status_code=499)

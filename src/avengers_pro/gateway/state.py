@@ -1,0 +1,169 @@
+"""What outlives a request: router and pool, upstreams, ledger, keys, sessions, metrics."""
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avengers_pro.errors import AvengersProError
+from avengers_pro.gateway.access import Access, Keys, check_binding
+from avengers_pro.gateway.access.limits import Caller, Limits
+from avengers_pro.gateway.deciding import Decider
+from avengers_pro.gateway.ledger import Ledger
+from avengers_pro.gateway.prices import priced
+from avengers_pro.gateway.sessions import Sessions
+from avengers_pro.gateway.settings import Settings
+from avengers_pro.gateway.telemetry import Telemetry
+from avengers_pro.gateway.upstreams import Upstreams
+from avengers_pro.gateway.walk import Walker
+from avengers_pro.routing import Router
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+_log = logging.getLogger(__name__)
+_UNLIMITED = Limits()
+
+
+class Gateway:
+    """A running gateway, without the server around it; made by ``start``.
+
+    Attributes:
+        settings: As read.
+        decider: The router in use, with the pool; replaced as a whole by ``reload``.
+        upstreams: The endpoints.
+        walker: Fallback over them.
+        ledger: Of decisions.
+        keys: Of the API.
+        access: Who may do how much.
+        sessions: Conversations.
+        telemetry: Metrics.
+        running: Requests being answered.
+    """
+
+    settings: Settings
+    decider: Decider
+    upstreams: Upstreams
+    walker: Walker
+    ledger: Ledger
+    keys: Keys
+    access: Access
+    sessions: Sessions
+    telemetry: Telemetry
+    session: "ClientSession"
+
+    def __init__(self, router_path: Path, settings: Settings, environ: Mapping[str, str]) -> None:
+        """Prepare; ``start`` does the work.
+
+        Args:
+            router_path: Folder of the router.
+            settings: As read.
+            environ: Where secrets are; the process's environment as a rule.
+        """
+        self.router_path, self.settings, self._environ = router_path, settings, environ
+        self.running = 0
+        self.is_ready = False
+        self._redact = [re.compile(pattern) for pattern in settings.store.redact]
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Open the ledger, load the router, prepare the upstreams.
+
+        Raises:
+            AvengersProError: If any of it cannot be done; nothing is left open.
+        """
+        import aiohttp
+
+        settings = self.settings
+        async with AsyncExitStack() as stack:
+            self.settings = settings = _with_prices(settings)
+            self.sessions, self.telemetry = Sessions(settings.sessions), Telemetry()
+            self.decider = await asyncio.to_thread(self._decider)
+            self.ledger = await Ledger.open(settings.store.database_url(self._environ))
+            stack.push_async_callback(self.ledger.close)
+            self.keys = await Keys.open(self.ledger.engine, refresh_s=settings.access.refresh)
+            stack.push_async_callback(self.keys.close)
+            has_keys = self.keys.active > 0
+            check_binding(settings.server.host, has_keys, settings.server.insecure)
+            required = has_keys if settings.access.required is None else settings.access.required
+            self.access = Access(self.keys, required=required)
+            self.upstreams = Upstreams(settings.models, settings.breaker, self._environ)
+            self.session = await stack.enter_async_context(
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=60),
+                    auto_decompress=False,
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    skip_auto_headers=("user-agent",),
+                )
+            )
+            self.walker = Walker(self.session, self.upstreams, settings.fallback)
+            self._stack = stack.pop_all()
+        self.is_ready = True
+
+    async def stop(self) -> None:
+        """Write what is still to be written, and close everything."""
+        self.is_ready = False
+        await self._stack.aclose()
+
+    def _decider(self) -> Decider:
+        embedder = self.settings.embedder
+        remote = embedder.base_url is not None
+        options = embedder.options(self._environ) if remote else None
+        router = Router.load(self.router_path, options=options)
+        return Decider(router, self.settings, self.sessions, fingerprint_of(self.router_path))
+
+    async def reload(self) -> str:
+        """Load the router's folder again and use it; a bad one is refused and the old one goes on.
+
+        Returns:
+            Fingerprint of the router now in use.
+
+        Raises:
+            AvengersProError: If the new one cannot be used.
+        """
+        try:
+            decider = await asyncio.to_thread(self._decider)
+        except AvengersProError as error:
+            _log.error("reload refused, the old router goes on: %s", error)
+            raise
+        self.decider = decider
+        _log.info("router %s in use", decider.fingerprint[:12])
+        return decider.fingerprint
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        metrics, now = self.telemetry, asyncio.get_running_loop().time()
+        metrics.in_flight.set(self.running)
+        metrics.ledger_queue.set(self.ledger.queued)
+        metrics.ledger_lost.set(self.ledger.lost_closings)
+        for upstream in self.upstreams:
+            metrics.upstream_state.labels(upstream.label).set(upstream.breaker.state(now) == "open")
+            metrics.upstream_in_flight.labels(upstream.label).set(upstream.in_flight)
+
+    def limits(self, caller: Caller) -> bool:
+        """Whether a caller's key bounds what may be asked for."""
+        return caller.limits is not _UNLIMITED and caller.limits != _UNLIMITED
+
+    def kept_text(self, text: str) -> str | None:
+        """Return a text as the ledger may keep it: nothing, unless it is asked to; cut, and with secrets blanked."""
+        store = self.settings.store
+        if not store.log_text:
+            return None
+        for pattern in self._redact:
+            text = pattern.sub("[redacted]", text)
+        return text.encode("utf-8", "replace")[: store.text_bytes].decode("utf-8", "ignore")
+
+
+def _with_prices(settings: Settings) -> Settings:
+    import msgspec
+
+    return msgspec.structs.replace(settings, models=priced(settings.models))
+
+
+def fingerprint_of(folder: Path) -> str:
+    """Return the SHA-256 of a router's header, which holds that of its arrays."""
+    return hashlib.sha256((folder / "router.json").read_bytes()).hexdigest()
