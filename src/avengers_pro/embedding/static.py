@@ -1,7 +1,6 @@
 """The bundled embedder: static token vectors, averaged. Offline, no key, no download."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
@@ -16,6 +15,8 @@ from avengers_pro.errors import EmbeddingError
 MAX_CHARS = 32_768
 """Longer texts keep their first and last halves of this many characters: time and memory stay bounded."""
 _BATCH = 1024
+_WEIGHTS = "weights/l2_supercat_256.safetensors"
+_TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 
 
 class StaticEmbedder:
@@ -25,10 +26,7 @@ class StaticEmbedder:
 
     def __init__(self) -> None:
         """Load the weights, about 0.2 s once per process."""
-        model = _load_weights()
-        self._table = model.embedding
-        self._tokenize = model.tokenizer.encode_batch_fast
-
+        self._table, self._tokenize = _load_weights()
         self._id = f"static:wordllama-{metadata.version('wordllama')}-{self.dimension}"
 
     @property
@@ -72,17 +70,24 @@ def clip(text: str, max_chars: int) -> str:
 
 
 @cache
-def _load_weights() -> Any:
-    """Load WordLlama from its own wheel, undoing the logging setup that its import performs."""
+def _load_weights() -> tuple[Vectors, Callable[..., list[Any]]]:
+    """Read token vectors and tokenizer from wordllama's wheel.
+
+    The package itself is not imported: it would bring 500 modules, 50 MB and its own logging setup for two files.
+    """
+    from safetensors.numpy import load_file
+    from tokenizers import Tokenizer
+
     spec = find_spec("wordllama")
     if spec is None or spec.origin is None:
         raise EmbeddingError("the package wordllama is not installed; reinstall avengers-pro")
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    from wordllama import WordLlama
-
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    model = WordLlama.load(cache_dir=Path(spec.origin).parent, disable_download=True)
-    model.tokenizer.no_padding()  # texts are averaged one by one: a batch needs no more memory than its tokens
-    return model
+    folder = Path(spec.origin).parent
+    try:
+        table = load_file(folder / _WEIGHTS)["embedding.weight"].astype(np.float32)
+        tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
+    except (OSError, KeyError) as error:
+        version = metadata.version("wordllama")
+        raise EmbeddingError(f"wordllama {version} holds no {_WEIGHTS} as expected; install 0.4.0.post1") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()  # texts are averaged one by one: a batch needs no more memory than its tokens
+    return np.ascontiguousarray(table), tokenizer.encode_batch_fast
