@@ -30,16 +30,16 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout; the first column is text, the others are right-aligned."""
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, to_stderr: bool = False) -> None:
+    """Print a table on stdout, or on stderr if it is talk; the first column is text, the others are right-aligned."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     for position, name in enumerate(columns):
         table.add_column(name, justify="left" if position == 0 else "right", no_wrap=position > 0, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, stderr=to_stderr)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=max(160, console.width))
+        console = Console(highlight=False, markup=False, stderr=to_stderr, width=max(160, console.width))
     console.print(title, style="bold")
     console.print(table)
 

@@ -275,7 +275,7 @@ def read_config(path: Path, known: Mapping[str, click.Parameter]) -> dict[str, A
             tell(f"{path}: {key} has no effect: {_WITHOUT_EFFECT[key]}")
         elif key == "embedding_model":
             found["embedder"] = f"openai:{value}"
-        elif (name := _PUBLISHED_KEYS.get(key, key.replace("-", "_"))) in known:
+        elif (name := key if key in known else _PUBLISHED_KEYS.get(key, key.replace("-", "_"))) in known:
             found[name] = ",".join(map(str, value)) if isinstance(value, list) and name not in _LISTS else value
         else:
             from difflib import get_close_matches

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from avengers_pro.cli.console import dollars, percent, print_table
+from avengers_pro.cli.console import dollars, percent, print_table, tell
 
 if TYPE_CHECKING:
     from avengers_pro.evaluation import Evaluation
+    from avengers_pro.evaluation.auto import AutoChoice, Trial
     from avengers_pro.evaluation.charts import ProfileRow
     from avengers_pro.evaluation.results import MethodResult, Point
     from avengers_pro.routing import Router
@@ -154,3 +155,27 @@ def _curve_row(label: str, found: "MethodResult") -> list[str]:
         "-" if aiq is None else f"{aiq:.3f}",
         "-" if distance is None else f"{distance:.3f}",
     ]
+
+
+def print_trials(found: "AutoChoice") -> None:
+    """Say on stderr what ``fit --auto`` tried, what it chose and why."""
+    if found.tried:
+        print_table(
+            f"Tried on {found.splits} splits of {found.rows} queries, {found.models} complete models (area x 100)",
+            ["variant", "levels", "area", "difference", "std. error", "won"],
+            [
+                [
+                    trial.name,
+                    ",".join(map(str, trial.params["levels"])),
+                    f"{100 * trial.area:.2f}",
+                    *(("", "", "") if trial is found.tried[0] else _against_defaults(trial)),
+                ]
+                for trial in found.tried
+            ],
+            to_stderr=True,
+        )
+    tell(f"auto: {found.reason}")
+
+
+def _against_defaults(trial: "Trial") -> tuple[str, ...]:
+    return f"{100 * trial.difference:+z.2f}", f"{100 * trial.standard_error:.2f}", str(trial.wins)

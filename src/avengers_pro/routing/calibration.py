@@ -189,7 +189,9 @@ def _first_within(costs: Floats, limit: float) -> int:
 def _walk(outcomes: Outcomes, prices: Floats) -> tuple[Floats, Floats]:
     """Return (p, n) realised scores and costs of every price's choices; ties go to the cheaper model."""
     usable = ~np.isnan(outcomes.scores)
-    order = np.argsort(np.nan_to_num(np.nanmean(outcomes.expected_cost, axis=0), nan=np.inf), kind="stable")
+    known = ~np.isnan(outcomes.expected_cost)
+    typical = np.where(known, outcomes.expected_cost, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    order = np.argsort(np.where(known.any(axis=0), typical, np.inf), kind="stable")
     expected = np.where(usable, np.nan_to_num(outcomes.expected_score, nan=-np.inf), -np.inf)[:, order]
     dear = np.nan_to_num(outcomes.expected_cost, nan=_dearest(outcomes.expected_cost))[:, order]
     rows = np.arange(len(expected))
