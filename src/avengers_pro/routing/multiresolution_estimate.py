@@ -89,6 +89,7 @@ class MultiResolutionEstimate:
 def _with_gaps(utility: Floats, expected_score: Floats, expected_cost: Floats, price: float) -> Floats:
     """Fill in NaN: an unpriced model is as dear as the dearest, a model of which nothing is known gets -inf."""
     unpriced = np.isnan(expected_cost)
-    dearest = np.nanmax(expected_cost) if not unpriced.all() else 0.0
-    filled = np.where(unpriced, expected_score - price * dearest, utility)
-    return np.where(np.isnan(filled), -np.inf, filled)
+    if unpriced.any():
+        dearest = np.nanmax(expected_cost) if not unpriced.all() else 0.0
+        utility = np.where(unpriced, expected_score - price * dearest, utility)
+    return np.where(np.isnan(utility), -np.inf, utility)
