@@ -71,10 +71,10 @@ def unit_rows(vectors: NDArray[np.floating]) -> Vectors:
     Raises:
         EmbeddingError: If a row is zero or not finite.
     """
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)).ravel())
-    if bad.size:
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    good = (lengths > 0) & (lengths < np.inf)
+    if not good.all():
         raise EmbeddingError(
-            f"the embedder gave no usable vector for text {bad[0]} (zero or not finite); is the text empty?"
+            f"the embedder gave no usable vector for text {good.argmin()} (zero or not finite); is the text empty?"
         )
     return np.asarray(vectors / lengths, dtype=np.float32)

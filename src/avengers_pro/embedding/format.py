@@ -97,5 +97,8 @@ class WithFormat:
 
 def with_format(vectors: Vectors, texts: Sequence[str]) -> Vectors:
     """Append the format features of n texts to their (n, d) vectors."""
-    features = np.array([format_features(text) for text in texts], dtype=np.float32)
-    return np.hstack([vectors, features.reshape(len(texts), FORMAT_DIMENSION)])
+    rows = np.empty((len(texts), vectors.shape[1] + FORMAT_DIMENSION), dtype=np.float32)
+    rows[:, :-FORMAT_DIMENSION] = vectors
+    for row, text in enumerate(texts):
+        rows[row, -FORMAT_DIMENSION:] = format_features(text)
+    return rows

@@ -49,7 +49,9 @@ class StaticEmbedder:
         for start in range(0, len(texts), _BATCH):
             clipped = [clip(text, MAX_CHARS) for text in texts[start : start + _BATCH]]
             for row, tokens in enumerate(self._tokenize(clipped, add_special_tokens=False), start):
-                self._table.take(tokens.ids, axis=0, mode="clip").mean(axis=0, out=vectors[row])
+                ids = tokens.ids
+                np.add.reduce(self._table.take(ids, axis=0, mode="clip"), axis=0, out=vectors[row])
+                vectors[row] /= max(len(ids), 1)
         return unit_rows(vectors)
 
 

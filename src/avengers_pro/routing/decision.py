@@ -155,7 +155,7 @@ class Decision:
     def clusters(self) -> tuple[int, ...]:
         """The nearest clusters, nearest first; empty for methods without clusters."""
         near = self._estimate.clusters
-        return () if near is None else tuple(int(cluster) for cluster in near[self._row])
+        return () if near is None else tuple(near[self._row].tolist())
 
     @property
     def novel(self) -> bool:

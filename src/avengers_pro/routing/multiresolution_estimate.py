@@ -36,15 +36,17 @@ class MultiResolutionEstimate:
     novel: NDArray[np.bool_] | None
 
     @cached_property
-    def _order(self) -> NDArray[np.intp]:
-        return np.argsort(-self.weights[:, -1], axis=1, kind="stable")
+    def _order(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and places of the finest level's clusters, nearest first."""
+        order = (-self.weights[:, -1]).argsort(axis=1, kind="stable")
+        return np.arange(len(order))[:, None], order
 
     @property
     def clusters(self) -> NDArray[np.intp]:
         """(n, p) nearest clusters of the finest level, nearest first."""
         start, _ = self.fitted.levels.bounds[-1]
         p = self.fitted.levels.per_level
-        return np.take_along_axis(self.members[:, -p:] - start, self._order, axis=1)
+        return self.members[:, -p:][self._order] - start
 
     @cached_property
     def expected_latency(self) -> Floats:
@@ -55,10 +57,16 @@ class MultiResolutionEstimate:
         """Return (n, m) expected ``prompt_tokens``, ``completion_tokens`` or ``latency_ms``; NaN = not known."""
         return self.fitted.expected_usage(self, quantity)
 
+    def at_cost(self, expected_cost: Floats) -> "MultiResolutionEstimate":
+        """Return the same with other (n, m) expected costs."""
+        return MultiResolutionEstimate(
+            self.fitted, self.members, self.weights, self.expected_score, expected_cost, self.observations, self.novel
+        )
+
     @property
     def closeness(self) -> Floats:
         """(n, p) shares of membership in them."""
-        return np.take_along_axis(self.weights[:, -1], self._order, axis=1)
+        return self.weights[:, -1][self._order]
 
     def price(self, alpha: float | None) -> float | None:
         """Return what a dollar counts in score: of alpha, or of the target or budget the router is set to.

@@ -198,8 +198,8 @@ class FittedMultiResolution:
         added = np.einsum("nq,nqm->nm", estimate.weights.reshape(n, -1), table[estimate.members])
         if estimate.novel is not None:
             added[estimate.novel] = 0.0
-        expected: Floats = np.maximum(mean + added, LEAST_COST_SHARE * mean)
-        return expected
+        added += mean
+        return np.maximum(added, LEAST_COST_SHARE * mean, out=added)
 
     @cached_property
     def _least_coverage(self) -> Floats:

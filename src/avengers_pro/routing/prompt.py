@@ -1,7 +1,7 @@
 """What one request costs: the tokens of its prompt are known, those of the answer expected."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -59,4 +59,7 @@ class Prices:
             column = self.models.index(prompt.cached_model)
             spared = min(prompt.cached_tokens, prompt.tokens) * (self.fresh[column] - self.cached[column])
             cost[:, column] -= spared
-        return replace(estimate, expected_cost=np.where(np.isnan(cost), estimate.expected_cost, cost))
+        unknown = np.isnan(cost)
+        if unknown.any():
+            cost = np.where(unknown, estimate.expected_cost, cost)
+        return estimate.at_cost(cost)
