@@ -199,7 +199,8 @@ class FittedMultiResolution:
         if estimate.novel is not None:
             added[estimate.novel] = 0.0
         added += mean
-        return np.maximum(added, LEAST_COST_SHARE * mean, out=added)
+        expected: Floats = np.maximum(added, LEAST_COST_SHARE * mean)
+        return expected
 
     @cached_property
     def _least_coverage(self) -> Floats:
