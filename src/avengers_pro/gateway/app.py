@@ -1,7 +1,6 @@
 """The gateway as an ASGI application: chat completions directly, everything else through starlette."""
 
 import asyncio
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +11,8 @@ from avengers_pro.gateway.chat import chat_completions
 from avengers_pro.gateway.routes import make_routes
 from avengers_pro.gateway.settings import Settings
 from avengers_pro.gateway.state import Gateway
+from avengers_pro.gateway.upkeep import chores
 
-_log = logging.getLogger(__name__)
 _CHAT = "/v1/chat/completions"
 
 
@@ -49,33 +48,12 @@ class App:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.startup.complete"})
-        watch = asyncio.create_task(_follow(self.gateway))
+        running = [asyncio.create_task(chore) for chore in chores(self.gateway)]
         await receive()
-        watch.cancel()
+        for chore in running:
+            chore.cancel()
         await self.gateway.stop()
         await send({"type": "lifespan.shutdown.complete"})
-
-
-async def _follow(gateway: Gateway) -> None:
-    """Reload the router when its header changes; it is written last, so the arrays are there by then."""
-    header = gateway.router_path / "router.json"
-    seen = _changed_at(header)
-    while True:
-        await asyncio.sleep(gateway.settings.server.reload_interval)
-        now = _changed_at(header)
-        if now not in {None, seen}:
-            seen = now
-            try:
-                await gateway.reload()
-            except AvengersProError:
-                continue  # the reload said why; the next change is tried again
-
-
-def _changed_at(path: Path) -> int | None:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return None
 
 
 def create_app(router: str | Path, settings: Settings, environ: Mapping[str, str] | None = None) -> App:

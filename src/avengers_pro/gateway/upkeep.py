@@ -1,0 +1,86 @@
+"""What goes on beside requests: following the router's folder, asking upstreams how they are, pruning the ledger."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avengers_pro.errors import AvengersProError, StoreError
+
+if TYPE_CHECKING:
+    from avengers_pro.gateway.state import Gateway
+    from avengers_pro.gateway.upstreams import Upstream
+
+_PRUNE_EVERY = 3600.0
+_DAY = 86_400.0
+_log = logging.getLogger(__name__)
+
+
+def chores(gateway: "Gateway") -> list[Coroutine[Any, Any, None]]:
+    """Return what is to be run until the gateway stops."""
+    settings = gateway.settings
+    found = [follow_router(gateway)]
+    if settings.health.probe:
+        found += [_probe(gateway, upstream) for upstream in gateway.upstreams]
+    if settings.store.retention_days is not None or settings.store.max_bytes is not None:
+        found.append(_prune(gateway))
+    return found
+
+
+async def follow_router(gateway: "Gateway") -> None:
+    """Reload the router when its header changes; it is written last, so the arrays are there by then."""
+    header = gateway.router_path / "router.json"
+    seen = _changed_at(header)
+    while True:
+        await asyncio.sleep(gateway.settings.server.reload_interval)
+        now = _changed_at(header)
+        if now not in {None, seen}:
+            seen = now
+            try:
+                await gateway.reload()
+            except AvengersProError:
+                continue  # the reload said why; the next change is tried again
+
+
+def _changed_at(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+async def _probe(gateway: "Gateway", upstream: "Upstream") -> None:
+    """Ask one upstream regularly; its answers count like those to requests."""
+    import aiohttp
+
+    health = gateway.settings.health
+    url = upstream.url.with_path(upstream.url.path.removesuffix("/chat/completions") + health.path)
+    headers = {name: value for name, value in upstream.headers.items() if name != "content-type"}
+    timeout = aiohttp.ClientTimeout(total=min(health.interval, 10.0))
+    while True:
+        await asyncio.sleep(health.interval)
+        try:
+            async with gateway.session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
+                well = response.status < 500  # noqa: PLR2004  it is there, whatever it thinks of the question
+        except (aiohttp.ClientError, TimeoutError):
+            well = False
+        now = asyncio.get_running_loop().time()
+        if upstream.breaker.resting(now) == 0:
+            upstream.breaker.record(now, ok=well)
+
+
+async def _prune(gateway: "Gateway") -> None:
+    """Delete what the ledger need not keep any longer."""
+    store = gateway.settings.store
+    while True:
+        oldest = None if store.retention_days is None else time.time() - store.retention_days * _DAY
+        try:
+            removed = await gateway.ledger.prune(older_than=oldest, max_bytes=store.max_bytes)
+        except StoreError as error:
+            _log.warning("the ledger could not be pruned: %s", error)
+        else:
+            if removed:
+                _log.info("%d old decisions removed from the ledger", removed)
+        await asyncio.sleep(_PRUNE_EVERY)
