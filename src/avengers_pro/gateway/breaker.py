@@ -56,8 +56,10 @@ class Breaker:
         self._probes = max(self._probes - 1, 0)
 
     def record(self, now: float, *, ok: bool) -> None:
-        """Note how a request ended."""
+        """Note how a request ended; while open, what was under way before says nothing new."""
         if self._opened is not None:
+            if now - self._opened < self._settings.cooldown:
+                return
             if ok:
                 self._opened, self._failures = None, 0
                 self._outcomes.clear()

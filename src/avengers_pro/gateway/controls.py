@@ -16,6 +16,8 @@ from avengers_pro.routing import Policy
 HEADER_PREFIX = b"x-avengers-pro-"
 _OBJECTIVES = ("alpha", "target", "budget")
 _LISTS = ("models", "exclude", "requires")
+_LONGEST = 16_384
+"""Bytes of a request's settings; they are remembered, so that they are worked out once."""
 
 
 class Controls(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,6 +53,8 @@ def read_controls(body: msgspec.Raw | None, headers: Iterable[tuple[bytes, bytes
     """
     given = NOTHING
     if body is not None:
+        if len(body) > _LONGEST:
+            raise RefusedError(400, f"{CONTROLS_FIELD} has more than {_LONGEST} bytes", param=CONTROLS_FIELD)
         try:
             given = _BODY.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -59,44 +63,62 @@ def read_controls(body: msgspec.Raw | None, headers: Iterable[tuple[bytes, bytes
                 f"{CONTROLS_FIELD}: {error}; it may hold {', '.join(Controls.__struct_fields__)}",
                 param=CONTROLS_FIELD,
             ) from error
-    said = {name[len(HEADER_PREFIX) :]: value for name, value in headers if name.startswith(HEADER_PREFIX)}
-    return _with_headers(given, said) if said else given
+    for name, value in headers:
+        if name.startswith(HEADER_PREFIX):
+            given = _with_header(given, name, value)
+    return given
 
 
-def _with_headers(given: Controls, said: Mapping[bytes, bytes]) -> Controls:
-    changes: dict[str, object] = {}
-    for key, value in said.items():
-        header = (HEADER_PREFIX + key).decode("latin-1")
-        name = _NAMES.get(key)
-        if name is None:
-            known = ", ".join(sorted(key.decode() for key in _NAMES))
-            raise RefusedError(
-                400, f"unknown header {header}; after {HEADER_PREFIX.decode()} may come {known}", param=header
-            )
-        if getattr(given, name) is not None:
-            raise RefusedError(
-                400, f"{name} is given in the body and in the header {header}; give it once", param=header
-            )
-        text = value.decode("latin-1").strip()
-        changes[name] = [part.strip() for part in text.split(",") if part.strip()] if name in _LISTS else text
+def _with_header(given: Controls, key: bytes, value: bytes) -> Controls:
+    header = key.decode("latin-1")
+    name = _NAMES.get(key[len(HEADER_PREFIX) :])
+    if name is None:
+        known = ", ".join(sorted(key.decode() for key in _NAMES))
+        raise RefusedError(
+            400, f"unknown header {header}; after {HEADER_PREFIX.decode()} may come {known}", param=header
+        )
+    if getattr(given, name) is not None:
+        raise RefusedError(400, f"{name} is given in the header {header} and elsewhere; give it once", param=header)
+    text = value.decode("latin-1").strip()
+    said = [part.strip() for part in text.split(",") if part.strip()] if name in _LISTS else text
     try:
-        read = msgspec.convert(changes, Controls, strict=False)
+        read = msgspec.convert({name: said}, Controls, strict=False)
     except msgspec.ValidationError as error:
-        raise RefusedError(400, f"headers {HEADER_PREFIX.decode()}*: {error}") from error
-    return msgspec.structs.replace(given, **{name: getattr(read, name) for name in changes})
+        raise RefusedError(400, f"header {header}: {error}", param=header) from error
+    return msgspec.structs.replace(given, **{name: getattr(read, name)})
 
 
-@lru_cache(maxsize=1024)
+def asked_policy(model: str, controls: Controls, default: Policy, presets: Mapping[str, Policy]) -> Policy | None:
+    """Return what a model name and a request's settings ask for together; None = it is a model's own name.
+
+    Raises:
+        RefusedError: With status 400 or 404 if either means nothing, or they contradict each other.
+    """
+    base = named_policy(model, default, presets)
+    if base is None:
+        return None
+    objective = next((name for name in _OBJECTIVES if getattr(controls, name) is not None), None)
+    if objective is not None and model.startswith(f"{OWN_MODEL_NAME}@"):
+        raise RefusedError(
+            400, f"{objective} contradicts model {model!r}, which gives alpha; give one of them", param=objective
+        )
+    return with_controls(base, controls)
+
+
 def with_controls(base: Policy, controls: Controls) -> Policy:
     """Apply a request's settings to a policy; an objective replaces the one that is there.
 
     Raises:
         RefusedError: With status 400 if they contradict each other or are out of range.
     """
+    if controls.session is not None:  # the policy does not depend on it
+        controls = msgspec.structs.replace(controls, session=None)
+    return base if controls == NOTHING else _changed(base, controls)
+
+
+@lru_cache(maxsize=1024)
+def _changed(base: Policy, controls: Controls) -> Policy:
     given = {name: value for name in Controls.__struct_fields__ if (value := getattr(controls, name)) is not None}
-    given.pop("session", None)
-    if not given:
-        return base
     if given.keys() & set(_OBJECTIVES):
         given = dict.fromkeys(_OBJECTIVES) | given
     try:
@@ -118,7 +140,7 @@ def named_policy(model: str, default: Policy, presets: Mapping[str, Policy]) -> 
     if model.startswith(f"{OWN_MODEL_NAME}@"):
         try:
             return with_controls(default, Controls(alpha=float(model.partition("@")[2])))
-        except ValueError as error:
+        except (ValueError, RefusedError) as error:
             raise RefusedError(400, f"model {model!r}: after @ must come an alpha in [0, 1]", param="model") from error
     if model.startswith(f"{OWN_MODEL_NAME}/"):
         name = model.partition("/")[2]

@@ -1,20 +1,21 @@
 """From a request to the models to try, best first: policy, capabilities, conversation, decision."""
 
 import asyncio
+import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
 from avengers_pro.errors import EmbeddingError, PolicyError, SettingsError
-from avengers_pro.gateway.controls import Controls, named_policy, with_controls
+from avengers_pro.gateway.controls import Controls, asked_policy
 from avengers_pro.gateway.intent import intent
 from avengers_pro.gateway.needs import Needs, needs_of
 from avengers_pro.gateway.refused import RefusedError
-from avengers_pro.gateway.request import ChatRequest
+from avengers_pro.gateway.request import CONTROLS_FIELD, ChatRequest
 from avengers_pro.gateway.sessions import Sessions, in_tool_loop, session_key
 from avengers_pro.gateway.settings import OWN_MODEL_NAME, Settings
 from avengers_pro.routing import Policy, Router
@@ -67,6 +68,9 @@ class Decider:
         self.cards: Mapping[str, ModelCard] = {card.name: card for card in settings.models}
         self.pool = tuple(name for name in self.router.models if name in self.cards)
         self._quick = self.router.embedding.spec == "static"
+        self._capabilities = [
+            None if fact.capabilities is None else frozenset(fact.capabilities) for fact in self.router.facts
+        ]
         self._restricted = lru_cache(maxsize=1024)(self._restrict)
         if not self.pool:
             raise SettingsError(
@@ -101,10 +105,14 @@ class Decider:
             applied = self._applied(policy, needs)
             text = intent(chat.messages)
             session = self._sessions.find(key, now)
-            decision = await self._decide(text, applied, self._sessions.prompt(needs.prompt_tokens, session, now))
+            prompt = self._sessions.prompt(needs.prompt_tokens, session, now)
+            try:
+                decision = await self._decide(text, applied, prompt)
+            except PolicyError as error:
+                raise RefusedError(400, str(error), param=CONTROLS_FIELD) from error
             ranking = decision.ranking()
             if not ranking:
-                raise RefusedError(422, decision.reason, code="infeasible", param="avengers_pro")
+                raise self._infeasible(policy, needs, decision)
             if session is not None and in_tool_loop(chat.messages):
                 ranking.sort(key=lambda expected: expected[0] != session.model)
         return Plan(
@@ -132,34 +140,49 @@ class Decider:
         """
         if model in self.cards:
             return None
-        base = named_policy(model, self._settings.policy, self._settings.presets)
-        if base is not None:
-            return with_controls(base, controls)
+        for name in (*(controls.models or ()), *(controls.exclude or ())):
+            if name not in self.pool:
+                raise RefusedError(400, f"models and exclude: {_unknown(name, self.pool)}", param=CONTROLS_FIELD)
+        asked = asked_policy(model, controls, self._settings.policy, self._settings.presets)
+        if asked is not None:
+            return asked
         known = [OWN_MODEL_NAME, *(f"{OWN_MODEL_NAME}/{name}" for name in self._settings.presets), *self.cards]
-        near = get_close_matches(model, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        raise RefusedError(404, f"no model is named {model!r}; {hint}", code="model_not_found", param="model")
+        raise RefusedError(404, _unknown(model, known), code="model_not_found", param="model")
 
     def _applied(self, policy: Policy, needs: Needs) -> Policy:
         """Leave only models that can do what is needed."""
-        lacking = {name: why for name in self.pool if (why := needs.missing(self.cards[name])) is not None}
-        able = self.pool if not lacking else tuple(name for name in self.pool if name not in lacking)
+        able = tuple(name for name in self.pool if needs.missing(self.cards[name]) is None)
         try:
             return self._restricted(policy, able)
         except PolicyError as error:
-            why = "; ".join(f"{name} {reason}" for name, reason in lacking.items())
-            raise RefusedError(
-                422, f"no model can take this request: {error}{f' ({why})' if why else ''}", code="infeasible"
-            ) from error
+            raise self._infeasible(policy, needs) from error
 
     def _restrict(self, policy: Policy, able: tuple[str, ...]) -> Policy:
-        known = policy.allowed(self.router.models)
-        left = tuple(name for name, fine in zip(self.router.models, known, strict=True) if fine and name in able)
+        allowed = policy.allowed(self.router.models, self._capabilities)
+        left = tuple(name for name, fine in zip(self.router.models, allowed, strict=True) if fine and name in able)
         if not left:
             raise PolicyError("none is left")
         if len(left) == len(self.router.models):
             return policy
         return replace(policy, models=left, exclude=())
+
+    def _infeasible(self, policy: Policy, needs: Needs, decision: Decision | None = None) -> RefusedError:
+        """Say which constraint removed which model of the pool."""
+        removed = {} if decision is None else {each.model: each.removed for each in decision.candidates}
+        names_by_reason: dict[str, list[str]] = {}
+        for name in self.pool:
+            capabilities = self.cards[name].capabilities
+            if name in policy.exclude:
+                reason = "excluded by the policy"
+            elif policy.models is not None and name not in policy.models:
+                reason = "not among the policy's models"
+            elif not policy.can(None if capabilities is None else frozenset(capabilities)):
+                reason = f"not known to have {', '.join(policy.requires)}"
+            else:
+                reason = needs.missing(self.cards[name]) or str(removed.get(name))
+            names_by_reason.setdefault(reason, []).append(name)
+        why = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in names_by_reason.items())
+        return RefusedError(422, f"infeasible: no model can take this request ({why})", code="infeasible")
 
     async def _decide(self, text: str, policy: Policy, prompt: Prompt) -> Decision:
         router = self.router
@@ -178,16 +201,21 @@ class Decider:
 
     def _named(self, model: str, needs: Needs) -> Expected:
         """Expect of a model that the client named what it does on average."""
-        card = self.cards[model]
+        score, cost = math.nan, math.nan
         if model in self.router.models:
-            score, cost = self.router.route_blind().expectation(model)
-        else:
-            score, cost = float("nan"), float("nan")
-        priced = card.cost_usd(needs.prompt_tokens, needs.answer_tokens or _ANSWER_TOKENS)
-        return model, score, cost if priced != priced else priced  # noqa: PLR0124
+            score, cost = self.router.route_blind(prompt=Prompt(needs.prompt_tokens)).expectation(model)
+        if math.isnan(cost):
+            cost = self.cards[model].cost_usd(needs.prompt_tokens, needs.answer_tokens or _ANSWER_TOKENS)
+        return model, score, cost
 
     def _baseline(self, decision: Decision | None) -> Expected | None:
         if decision is None:
             return None
         best = self.router.best_single
         return best, *decision.expectation(best)
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    return f"no model is named {name!r}; {hint}"

@@ -1,6 +1,6 @@
 """What a request needs of a model beside being good: hard capabilities, and room for its tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -8,9 +8,13 @@ import msgspec
 from avengers_pro.gateway.request import ChatRequest
 from avengers_pro.routing.pool import ModelCard
 
-CHARS_PER_TOKEN = 4
+BYTES_PER_TOKEN = 4
+ATTACHED_TOKENS = 1000
+"""What an image, a recording or a file counts for: its bytes in base64 say nothing about its tokens."""
+_MOST_TOKENS = 2**31 - 1
 _IMAGES = frozenset({"image_url", "input_image", "image"})
 _AUDIO = frozenset({"input_audio", "audio"})
+_TOOL_FIELDS = ("tools", "functions", "tool_choice")
 
 
 class _Format(msgspec.Struct):
@@ -23,8 +27,9 @@ class Needs:
 
     Attributes:
         capabilities: As in the pool table.
-        prompt_tokens: Estimate of the prompt with everything in it, a token being four bytes of the body.
-        answer_tokens: What the client allows the answer; 0 = it did not say.
+        prompt_tokens: Estimate of the prompt with everything in it, a token being four bytes of the body; what is
+            attached counts for ``ATTACHED_TOKENS`` each.
+        answer_tokens: What the client allows the answer, at most 2**31 - 1; 0 = it did not say.
     """
 
     capabilities: frozenset[str]
@@ -48,26 +53,30 @@ class Needs:
 
 def needs_of(chat: ChatRequest) -> Needs:
     """Find out what a request needs."""
-    found = set()
-    if chat.has("tools") or chat.has("functions"):
-        found.add("tools")
-    if chat.has("logprobs") or chat.has("top_logprobs"):
-        found.add("logprobs")
-    if (chat.value("n", int) or 1) > 1:
-        found.add("n")
+    attached = [len(raw) for message in chat.messages for raw in message.attached()]
+    answer = _number(chat, "max_completion_tokens") or _number(chat, "max_tokens")
+    prompt = (chat.size - sum(attached)) // BYTES_PER_TOKEN + 1 + ATTACHED_TOKENS * len(attached)
+    return Needs(frozenset(_capabilities(chat)), prompt, answer)
+
+
+def _capabilities(chat: ChatRequest) -> Iterator[str]:
+    if any(map(chat.has, _TOOL_FIELDS)) or any(message.is_about_tools for message in chat.messages):
+        yield "tools"
+    if chat.has("logprobs") or _number(chat, "top_logprobs"):
+        yield "logprobs"
+    if _number(chat, "n") > 1:
+        yield "n"
     shape = chat.value("response_format", _Format)
     if shape is not None and shape.type == "json_schema":
-        found.add("json_schema")
+        yield "json_schema"
     kinds = {part.type for message in chat.messages if isinstance(message.content, list) for part in message.content}
     if kinds & _IMAGES:
-        found.add("images")
+        yield "images"
     if kinds & _AUDIO or chat.has("audio") or "audio" in (chat.value("modalities", list[str]) or ()):
-        found.add("audio")
-    answer = chat.value("max_completion_tokens", int) or chat.value("max_tokens", int) or 0
-    return Needs(frozenset(found), chat.size // CHARS_PER_TOKEN + 1, max(answer, 0))
+        yield "audio"
 
 
-def able(cards: Sequence[ModelCard], needs: Needs) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the models that have what is needed, and why the others have not."""
-    lacking = {card.name: why for card in cards if (why := needs.missing(card)) is not None}
-    return tuple(card.name for card in cards if card.name not in lacking), lacking
+def _number(chat: ChatRequest, name: str) -> int:
+    """Return a number of things; 0 if there is none, or none that means something."""
+    value = chat.value(name, float)
+    return int(min(value, _MOST_TOKENS)) if value is not None and value > 0 else 0

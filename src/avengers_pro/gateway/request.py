@@ -1,5 +1,6 @@
 """A chat completion request: only what routing needs is read, all else stays the bytes it was."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,13 +13,24 @@ _T = TypeVar("_T")
 
 _FIELDS = msgspec.json.Decoder(Fields)
 CONTROLS_FIELD = "avengers_pro"
+_LONGEST_NAME = 256
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NOTHING = re.compile(rb"null|false|\[\s*\]|\{\s*\}")
 
 
 class Part(msgspec.Struct):
-    """A part of a message's content; only text is looked at."""
+    """A part of a message's content; only text is looked at, of what is attached the bytes."""
 
     type: str = "text"
     text: str | None = None
+    image_url: msgspec.Raw = msgspec.Raw()
+    input_audio: msgspec.Raw = msgspec.Raw()
+    file: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def attached(self) -> msgspec.Raw:
+        """What is attached, as it came: an address, or the thing itself in base64; empty = nothing."""
+        return self.image_url or self.input_audio or self.file
 
 
 class Message(msgspec.Struct):
@@ -35,6 +47,17 @@ class Message(msgspec.Struct):
         if isinstance(self.content, str):
             return self.content.strip()
         return "\n".join(part.text for part in self.content if part.type == "text" and part.text).strip()
+
+    def attached(self) -> list[msgspec.Raw]:
+        """Return what is attached to it, as it came."""
+        if self.content is None or isinstance(self.content, str):
+            return []
+        return [part.attached for part in self.content if part.attached]
+
+    @property
+    def is_about_tools(self) -> bool:
+        """Whether it calls tools or answers such calls."""
+        return bool(self.tool_calls) or self.role in {"tool", "function"}
 
 
 _MESSAGES = msgspec.json.Decoder(list[Message])
@@ -61,19 +84,22 @@ class ChatRequest:
     size: int
 
     def value(self, name: str, kind: type[_T]) -> _T | None:
-        """Return a field as a type; None if it is absent or of another type, which is the upstream's to refuse."""
+        """Return a field as a type; None if it is absent or of another type, which is the upstream's to refuse.
+
+        Numbers may come as text, which some upstreams take.
+        """
         raw = self.fields.get(name)
         if raw is None:
             return None
         try:
-            return msgspec.json.decode(raw, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            return msgspec.json.decode(raw, type=kind, strict=False)
+        except _NOT_JSON:
             return None
 
     def has(self, name: str) -> bool:
-        """Whether a field is there and not null, false or an empty list."""
+        """Whether a field is there and not null, false, an empty list or an empty object."""
         raw = self.fields.get(name)
-        return raw is not None and bytes(raw) not in {b"null", b"false", b"[]"}
+        return raw is not None and _NOTHING.fullmatch(raw) is None
 
 
 def read_chat(body: bytes) -> ChatRequest:
@@ -84,17 +110,19 @@ def read_chat(body: bytes) -> ChatRequest:
     """
     try:
         fields = _FIELDS.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _NOT_JSON as error:
         raise RefusedError(400, f"the body is not a JSON object: {error}") from error
     model = _field(fields, "model", str)
     if model is None:
         raise RefusedError(400, "model is missing; ask for 'avengers-pro' to have one chosen", param="model")
+    if len(model) > _LONGEST_NAME:
+        raise RefusedError(400, f"model has {len(model)} characters; at most {_LONGEST_NAME} name one", param="model")
     stream = _field(fields, "stream", bool | None)
     if "messages" not in fields:
         raise RefusedError(400, "messages is missing", param="messages")
     try:
         messages = _MESSAGES.decode(fields["messages"])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _NOT_JSON as error:
         raise RefusedError(400, f"messages: {error}", param="messages") from error
     controls = fields.pop(CONTROLS_FIELD, None)
     return ChatRequest(fields, model, bool(stream), messages, controls, len(body))
@@ -106,5 +134,5 @@ def _field(fields: Fields, name: str, kind: Any) -> Any:
         return None
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _NOT_JSON as error:
         raise RefusedError(400, f"{name}: {error}", param=name) from error

@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+import msgspec
+
 from avengers_pro.gateway.request import Message
 from avengers_pro.gateway.settings import SessionSettings
 from avengers_pro.routing.prompt import Prompt
 
 _SEEN = 2048
-"""Characters of each first turn that tell conversations apart."""
+"""Characters of each first turn, and bytes of what is attached to it, that tell conversations apart."""
+_TURNS = 8
+"""The first user turn is sought among so many messages."""
 _CACHED_TOKENS = 1024
 """Prompts shorter than this are not cached by providers."""
 
@@ -72,15 +76,13 @@ def session_key(caller: str | None, named: str | None, messages: Sequence[Messag
         named: Name given by the client; None = it gave none.
         messages: The conversation; its system prompt and first user turn stay the same while it grows.
     """
-    digest = blake2b(f"{caller}\0".encode(), digest_size=16)
-    if named is not None:
-        digest.update(b"named\0" + named.encode("utf-8", "surrogatepass"))
-        return digest.digest()
-    for message in messages[:8]:
-        digest.update(f"{message.role}\0{message.text()[:_SEEN]}\0".encode("utf-8", "surrogatepass"))
+    turns = []
+    for message in messages[:_TURNS] if named is None else ():
+        attached = [(len(raw), memoryview(raw)[:_SEEN].tobytes()) for raw in message.attached()]
+        turns.append((message.role, message.text()[:_SEEN], attached))
         if message.role == "user":
             break
-    return digest.digest()
+    return blake2b(msgspec.json.encode((caller, named, turns)), digest_size=16).digest()
 
 
 def in_tool_loop(messages: Sequence[Message]) -> bool:

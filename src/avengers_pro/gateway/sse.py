@@ -1,22 +1,34 @@
 """Reading a server-sent event stream on its way through: usage, finish reason, errors; bytes stay as they are."""
 
+import re
+from collections.abc import Iterator
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 MOST_HELD = 65_536
 """An event longer than this is passed on in pieces: it is no usage event, and memory stays flat."""
+_LONGEST_HIDDEN = MOST_HELD // 2
+_BLANK_LINE = (b"\n\n", b"\n\r\n", b"\r\r")
+"""What ends an event, whatever ends its lines."""
+_END = re.compile(b"|".join(_BLANK_LINE))
+_MATTERS = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[^n\s])')
+"""Most chunks carry a delta and nothing else; this tells the few that must be looked into."""
+_Tokens = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class TokenDetails(msgspec.Struct):
     """Part of ``usage``."""
 
-    cached_tokens: int | None = None
+    cached_tokens: _Tokens | None = None
 
 
 class Usage(msgspec.Struct):
     """Tokens as the provider counted them; None = it did not say."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: _Tokens | None = None
+    completion_tokens: _Tokens | None = None
     prompt_tokens_details: TokenDetails | None = None
 
     @property
@@ -34,7 +46,7 @@ class Answer(msgspec.Struct):
 
     choices: list[_Choice] | None = None
     usage: Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
     @property
     def finish_reason(self) -> str | None:
@@ -44,18 +56,36 @@ class Answer(msgspec.Struct):
     @property
     def failed(self) -> bool:
         """Whether it holds an error instead of an answer."""
-        return self.error is not None and bytes(self.error) != b"null"
+        return bytes(self.error) not in {b"", b"null"}
 
 
-_ANSWER = msgspec.json.Decoder(Answer)
+class _Frame(msgspec.Struct):
+    """What is left of an answer whose details are not as they should be."""
+
+    choices: list[msgspec.Raw] | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_ANSWER = msgspec.json.Decoder(Answer, strict=False)
+_FRAME = msgspec.json.Decoder(_Frame)
 
 
 def read_answer(data: bytes) -> Answer | None:
-    """Read a JSON completion; None if it is none."""
+    """Read a JSON completion; None if it is none. Usage that makes no sense counts as none."""
     try:
         return _ANSWER.decode(data)
+    except msgspec.ValidationError:
+        return _read_frame(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _read_frame(data: bytes) -> Answer | None:
+    try:
+        frame = _FRAME.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return Answer(None if frame.choices is None else [_Choice() for _ in frame.choices], None, frame.error)
 
 
 class EventReader:
@@ -84,39 +114,39 @@ class EventReader:
     def feed(self, data: bytes) -> bytes:
         """Take bytes as they came; return those that may go on, in the same order."""
         data = self._held + data
-        end = _last_boundary(data)
-        if end == 0:
-            if len(data) > MOST_HELD:
-                self._held, self._inside = b"", True
-                return data
-            self._held = data
-            return b""
-        whole, self._held = data[:end], data[end:]
-        if self._inside:  # the rest of an event that was too long to hold
-            self._inside = False
-            first = _next_boundary(whole)
-            return whole[:first] + self._sift(whole[first:])
-        return self._sift(whole)
+        if self._inside:
+            return self._go_on(data)
+        end = _last_end(data)
+        passed, rest = self._sift(data[:end]), data[end:]
+        if len(rest) > MOST_HELD:
+            self._inside = True
+            return passed + self._go_on(rest)
+        self._held = rest
+        return passed
 
     def end(self) -> bytes:
         """Return what is left when the stream ended without a blank line."""
         rest, self._held = self._held, b""
-        return self._sift(rest) if rest else b""
+        return rest if self._inside else self._sift(rest)
+
+    def _go_on(self, data: bytes) -> bytes:
+        """Pass on more of an event that is too long to hold."""
+        end = _first_end(data)
+        if end:
+            self._inside, self._held = False, b""
+            return data[:end] + self.feed(data[end:])
+        kept = len(data.rstrip(b"\r\n"))  # the rest may be half of the blank line
+        self._held = data[kept:]
+        return data[:kept]
 
     def _sift(self, whole: bytes) -> bytes:
-        # Most chunks carry a delta and nothing else; these two words tell the few that must be looked into.
-        if (
-            b'"usage"' not in whole
-            and b'finish_reason":"' not in whole.replace(b'": "', b'":"')
-            and b"error" not in whole
-        ):
-            self.done = self.done or b"[DONE]" in whole
+        if b"[DONE]" not in whole and _MATTERS.search(whole) is None:
             return whole
-        return b"".join(event for event in _events(whole) if self._look(event))
+        return b"".join(event if self._look(event) else _blank_start(event) for event in _events(whole))
 
     def _look(self, event: bytes) -> bool:
         """Read one event; return whether the client gets it."""
-        data = b"".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
+        data = b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:")).strip()
         if data == b"[DONE]":
             self.done = True
             return True
@@ -126,26 +156,30 @@ class EventReader:
         self.failed = self.failed or answer.failed
         self.usage = answer.usage or self.usage
         self.finish_reason = answer.finish_reason or self.finish_reason
-        return not (self._hide and answer.usage is not None and not answer.choices and not answer.failed)
+        only_usage = answer.usage is not None and not answer.choices and not answer.failed
+        return not (self._hide and only_usage and len(data) < _LONGEST_HIDDEN)
 
 
-def _last_boundary(data: bytes) -> int:
-    """Return the end of the last whole event; 0 = none."""
-    return max(
-        data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0, data.rfind(b"\r\n\r\n") + 4 if b"\r\n\r\n" in data else 0
-    )
+def _last_end(data: bytes) -> int:
+    """Return where the last whole event ends; 0 = there is none."""
+    return max(at + len(mark) if (at := data.rfind(mark)) >= 0 else 0 for mark in _BLANK_LINE)
 
 
-def _next_boundary(data: bytes) -> int:
-    """Return the end of the first whole event."""
-    ends = [at + len(mark) for mark in (b"\n\n", b"\r\n\r\n") if (at := data.find(mark)) >= 0]
-    return min(ends, default=len(data))
+def _first_end(data: bytes) -> int:
+    """Return where the first whole event ends; 0 = there is none."""
+    found = _END.search(data)
+    return 0 if found is None else found.end()
 
 
-def _events(data: bytes) -> list[bytes]:
-    found = []
-    while data:
-        end = _next_boundary(data)
-        found.append(data[:end])
-        data = data[end:]
-    return found
+def _events(data: bytes) -> Iterator[bytes]:
+    start = 0
+    for found in _END.finditer(data):
+        yield data[start : found.end()]
+        start = found.end()
+    if start < len(data):
+        yield data[start:]
+
+
+def _blank_start(event: bytes) -> bytes:
+    """Return the blank lines before an event, which are not its own."""
+    return event[: len(event) - len(event.lstrip(b"\r\n"))]
