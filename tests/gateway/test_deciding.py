@@ -343,3 +343,20 @@ def test_a_plan_explains_itself(decider):
     found = decider.explain(plan)
     assert BIG in json.dumps(found)
     assert models(plan)[0] in json.dumps(found)
+
+
+def test_a_named_model_takes_no_policy(router):
+    """What cannot be meant is not ignored."""
+    decider, _ = decider_of(router)
+    name = decider.pool[0]
+    with pytest.raises(RefusedError, match="alpha, max_cost cannot go with the model") as caught:
+        decider.policy(name, Controls(alpha=0.3, max_cost=1.0))
+    assert caught.value.status == 400
+    assert decider.policy(name, Controls(session="s")) is None
+
+
+def test_the_best_single_model_is_one_of_the_pool(router):
+    best = decider_of(router)[0].best_single
+    others = [row for row in ROWS if row["name"] != best]
+    assert len(others) == len(ROWS) - 1
+    assert decider_of(router, others)[0].best_single in [row["name"] for row in others]

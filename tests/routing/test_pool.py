@@ -65,6 +65,7 @@ def test_cached_tokens_have_their_own_price():
         ("[[models]]\nname = 'a'\nbase_url = 'http://x'\nweight = 0", "weight is 0"),
         ("[[models]]\nname = 'a'\nbase_url = 'http://x'\nmax_concurrency = 0", "max_concurrency is 0"),
         ("[[models]]\nname = 'a'\nendpoints = 3", "endpoints must be a list"),
+        ('[[models]]\nname = "a\\r\\nset-cookie: x"', "printable"),
         ("[[models]]\nname = 'a'\ncontext = 0", "context is 0"),
         ("[[models]]\nname = 'a'\ncapabilities = ['flying']", "flying|Invalid enum"),
         ("[[models]]\nname = 'a'\nbase_url = 'http://x'\n[[models.endpoints]]\nbase_url = 'http://y'", "beside"),

@@ -78,6 +78,8 @@ class Decider:
             )
         if self._quick:
             self.router.embed(["the first text loads the embedder"])
+        known = self.router.route_blind(self._restricted(Policy(alpha=1.0), self.pool)).model
+        self.best_single = self.pool[0] if known is None else known
         for policy in (settings.policy, *settings.presets.values()):
             self.router.route_blind(self._restricted(policy, self.pool))
 
@@ -139,6 +141,16 @@ class Decider:
             RefusedError: If the model, a preset or a setting means nothing here.
         """
         if model in self.cards:
+            said = [
+                name for name in Controls.__struct_fields__ if name != "session" and getattr(controls, name) is not None
+            ]
+            if said:
+                raise RefusedError(
+                    400,
+                    f"{', '.join(said)} cannot go with the model {model!r}, which is not chosen but named; ask for "
+                    f"{OWN_MODEL_NAME!r} instead",
+                    param=said[0],
+                )
             return None
         for name in (*(controls.models or ()), *(controls.exclude or ())):
             if name not in self.pool:
@@ -211,7 +223,7 @@ class Decider:
     def _baseline(self, decision: Decision | None) -> Expected | None:
         if decision is None:
             return None
-        best = self.router.best_single
+        best = self.best_single
         return best, *decision.expectation(best)
 
 
