@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from avengers_pro.errors import EmbeddingError, PolicyError, SettingsError
+from avengers_pro.gateway.batching import Batcher
 from avengers_pro.gateway.controls import Controls, asked_policy
 from avengers_pro.gateway.intent import intent
 from avengers_pro.gateway.needs import Needs, needs_of
@@ -71,6 +72,7 @@ class Decider:
         self._capabilities = [
             None if fact.capabilities is None else frozenset(fact.capabilities) for fact in self.router.facts
         ]
+        self._batcher = Batcher(self.router)
         self._restricted = lru_cache(maxsize=1024)(self._restrict)
         if not self.pool:
             raise SettingsError(
@@ -202,9 +204,9 @@ class Decider:
             await asyncio.to_thread(router.route_blind, policy)
         if not text:
             return router.route_blind(policy, prompt)
-        if self._quick:
-            return router.route_vector(router.embed([text])[0], policy, prompt)
         try:
+            if self._quick:
+                return await self._batcher.decide(text, policy, prompt)
             async with asyncio.timeout(self._settings.server.decision_timeout):
                 vectors = await asyncio.to_thread(router.embed, [text])
         except (TimeoutError, EmbeddingError):

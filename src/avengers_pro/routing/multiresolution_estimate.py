@@ -41,7 +41,7 @@ class MultiResolutionEstimate:
         order = (-self.weights[:, -1]).argsort(axis=1, kind="stable")
         return np.arange(len(order))[:, None], order
 
-    @property
+    @cached_property
     def clusters(self) -> NDArray[np.intp]:
         """(n, p) nearest clusters of the finest level, nearest first."""
         start, _ = self.fitted.levels.bounds[-1]

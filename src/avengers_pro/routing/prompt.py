@@ -49,16 +49,18 @@ class Prices:
             dollars([fact.output_price for fact in facts]),
         )
 
-    def of_request(self, estimate: MultiResolutionEstimate, prompt: Prompt) -> MultiResolutionEstimate:
-        """Return the estimate with the costs of this prompt, where prices and tokens of answers are known.
+    def of_requests(self, estimate: MultiResolutionEstimate, prompts: Sequence[Prompt]) -> MultiResolutionEstimate:
+        """Return the estimate with the costs of these n prompts, where prices and tokens of answers are known.
 
-        Other models keep what queries like this one cost on average.
+        Other models keep what queries like these cost on average.
         """
-        cost = prompt.tokens * self.fresh + estimate.expected_usage("completion_tokens") * self.answer
-        if prompt.cached_model in self.models:
-            column = self.models.index(prompt.cached_model)
-            spared = min(prompt.cached_tokens, prompt.tokens) * (self.fresh[column] - self.cached[column])
-            cost[:, column] -= spared
+        tokens = np.array([[prompt.tokens] for prompt in prompts], dtype=np.float64)
+        cost = tokens * self.fresh + estimate.expected_usage("completion_tokens") * self.answer
+        for row, prompt in enumerate(prompts):
+            if prompt.cached_model in self.models:
+                column = self.models.index(prompt.cached_model)
+                spared = min(prompt.cached_tokens, prompt.tokens) * (self.fresh[column] - self.cached[column])
+                cost[row, column] -= spared
         unknown = np.isnan(cost)
         if unknown.any():
             cost = np.where(unknown, estimate.expected_cost, cost)

@@ -180,7 +180,7 @@ class Router:
         allowed, fitted = self._meanings.of(policy)
         estimate = fitted.estimate(Queries(self._checked(vector[None, :])))
         if prompt is not None and isinstance(estimate, MultiResolutionEstimate):
-            estimate = self._prices.of_request(estimate, prompt)
+            estimate = self._prices.of_requests(estimate, [prompt])
         return Decision(self.models, policy, estimate, weigh(estimate, policy, allowed), allowed)
 
     def route_blind(self, policy: Policy | None = None, prompt: Prompt | None = None) -> Decision:
@@ -189,7 +189,7 @@ class Router:
         allowed, fitted = self._meanings.of(policy)
         estimate: Estimate
         if isinstance(fitted, FittedMultiResolution):
-            estimate = fitted.overall() if prompt is None else self._prices.of_request(fitted.overall(), prompt)
+            estimate = fitted.overall() if prompt is None else self._prices.of_requests(fitted.overall(), [prompt])
         else:
             estimate = everywhere(means_of(self.facts), 1)
         return Decision(self.models, policy, estimate, weigh(estimate, policy, allowed), allowed)
@@ -209,12 +209,16 @@ class Router:
         """Decide for many queries at once, in order."""
         return list(self.iter_decisions(self.embed(texts), policy))
 
-    def iter_decisions(self, vectors: Vectors, policy: Policy | None = None) -> Iterator[Decision]:
-        """Yield a decision for each of (n, d) rows, worked out in batches."""
+    def iter_decisions(
+        self, vectors: Vectors, policy: Policy | None = None, prompts: Sequence[Prompt] | None = None
+    ) -> Iterator[Decision]:
+        """Yield a decision for each of (n, d) rows, worked out in batches; ``prompts`` as in ``route_vector``."""
         policy = policy or Policy()
         allowed, fitted = self._meanings.of(policy)
         for start in range(0, len(vectors), BATCH):
             estimate = fitted.estimate(Queries(self._checked(vectors[start : start + BATCH])))
+            if prompts is not None and isinstance(estimate, MultiResolutionEstimate):
+                estimate = self._prices.of_requests(estimate, prompts[start : start + BATCH])
             utility = weigh(estimate, policy, allowed)
             for row in range(len(utility)):
                 yield Decision(self.models, policy, estimate, utility, allowed, row)
