@@ -1,4 +1,4 @@
-"""Write docs/reference/cli.md and python.md from the program itself; ``--check`` only compares."""
+"""Write docs/reference/cli.md, python.md and settings.md from the program itself; ``--check`` only compares."""
 
 import inspect
 import sys
@@ -10,6 +10,7 @@ import click
 import avengers_pro
 from avengers_pro import embedding, evaluation, records, routing
 from avengers_pro.cli.main import VERBS, program
+from settings_page import settings_page
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -24,7 +25,18 @@ def cli_page() -> str:
         if command is not None:
             inner = click.Context(command, info_name=verb, parent=context, terminal_width=100)
             parts += [f"## {verb}", "", "```text", command.get_help(inner).rstrip(), "```", ""]
+            parts += _subcommands(command, inner)
     return "\n".join(parts)
+
+
+def _subcommands(command: click.Command, context: click.Context) -> list[str]:
+    """Return the help of a group's own commands; none for a plain verb."""
+    parts = []
+    for name, inner in (command.commands if isinstance(command, click.Group) else {}).items():
+        deeper = click.Context(inner, info_name=name, parent=context, terminal_width=100)
+        title = f"### {context.info_name} {name}"
+        parts += [title, "", "```text", inner.get_help(deeper).rstrip(), "```", ""]
+    return parts
 
 
 def python_page() -> str:
@@ -65,8 +77,8 @@ def _signature(thing: Any) -> str:
 
 
 def main() -> None:
-    """Write or compare both pages."""
-    for name, page in (("cli.md", cli_page()), ("python.md", python_page())):
+    """Write or compare the pages."""
+    for name, page in (("cli.md", cli_page()), ("python.md", python_page()), ("settings.md", settings_page())):
         path = PAGES / name
         if "--check" not in sys.argv:
             path.write_text(page, encoding="utf-8")

@@ -14,7 +14,7 @@ from avengers_pro.routing import Router
 def test_help_lists_the_verbs_without_loading_numpy(shell):
     ran = shell("--help")
     assert ran.code == 0
-    for verb in ("demo", "inspect", "fit", "evaluate", "sweep", "route"):
+    for verb in ("demo", "inspect", "fit", "evaluate", "sweep", "route", "models", "serve", "keys", "ledger", "store"):
         assert f"\n  {verb} " in ran.out
     code = (
         "import sys; sys.argv = ['avengers-pro', '--help']\n"
@@ -25,7 +25,9 @@ def test_help_lists_the_verbs_without_loading_numpy(shell):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("verb", ["demo", "inspect", "fit", "evaluate", "sweep", "route"])
+@pytest.mark.parametrize(
+    "verb", ["demo", "inspect", "fit", "evaluate", "sweep", "route", "models", "serve", "keys", "ledger", "store"]
+)
 def test_every_verb_has_help_with_examples(shell, verb):
     ran = shell(verb, "--help")
     assert ran.code == 0

@@ -16,6 +16,10 @@ VERBS = {
     "sweep": "Measure one parameter over many values, on the same splits.",
     "route": "Choose a model for one query, or for a file of queries.",
     "models": "List a router's models; add, remove or reprice one without fitting again.",
+    "serve": "Serve a router as one OpenAI-compatible endpoint.",
+    "keys": "Make, list and revoke the API keys of the gateway's clients.",
+    "ledger": "Export, sum up and prune what the gateway recorded.",
+    "store": "Bring the gateway's database to the schema of this version.",
 }
 
 
@@ -50,6 +54,7 @@ def program() -> None:
       avengers-pro evaluate records.jsonl
       avengers-pro fit records.jsonl -o router/
       avengers-pro route router/ "Prove that 2 is irrational." --alpha 0.5
+      avengers-pro serve router/ --config gateway.toml
     """  # noqa: D301
 
 
