@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from avengers_pro.errors import AvengersProError
-from avengers_pro.gateway.asgi import Receive, Scope, Send
+from avengers_pro.gateway.asgi import Contained, Receive, Scope, Send
 from avengers_pro.gateway.chat import chat_completions
 from avengers_pro.gateway.routes import make_routes
 from avengers_pro.gateway.settings import Settings
@@ -34,7 +34,8 @@ class App:
             if scope["path"] == _CHAT and scope["method"] == "POST":
                 await chat_completions(self.gateway, scope, receive, send)
             else:
-                await self._routes(scope, receive, send)
+                async with Contained(f"{scope['method']} {scope['path']}"):
+                    await self._routes(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:

@@ -1,8 +1,13 @@
 """The few ASGI moves that the hot path makes."""
 
 import asyncio
+import logging
+import traceback
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
 
 from avengers_pro.gateway.access import AccessDenied
 from avengers_pro.gateway.refused import Headers, RefusedError
@@ -14,6 +19,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_TIMEOUT = 30.0
 """Seconds for a request body to arrive."""
+_log = logging.getLogger(__name__)
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
@@ -46,24 +52,21 @@ async def read_body(receive: Receive, headers: Headers, limits: ServerSettings) 
     length = header(headers, b"content-length")
     if length is not None and length.isdecimal() and int(length) > limits.max_body_bytes:
         raise too_long
-    message = await _next(receive)
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
-    parts, size = [body], len(body)
+    parts, size, more = [], 0, True
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
-            while message.get("more_body"):
+            while more:
                 message = await _next(receive)
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 if size > limits.max_body_bytes:
                     raise too_long
+                more = message.get("more_body", False)
     except TimeoutError as error:
         raise RefusedError(
             408, f"the body did not arrive within {BODY_TIMEOUT:g} s", headers=[(b"connection", b"close")]
         ) from error
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def _next(receive: Receive) -> MutableMapping[str, Any]:
@@ -75,8 +78,6 @@ async def _next(receive: Receive) -> MutableMapping[str, Any]:
 
 async def refuse(send: Send, refusal: RefusedError | AccessDenied, extra: Headers | None = None) -> None:
     """Answer with an error."""
-    import msgspec
-
     body = refusal.body() if isinstance(refusal, RefusedError) else msgspec.json.encode(refusal.body)
     await answer(send, refusal.status, body, [*refusal.headers, *(extra or [])])
 
@@ -88,3 +89,38 @@ async def answer(
     fixed = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
     await send({"type": "http.response.body", "body": body})
+
+
+def internal_error() -> RefusedError:
+    """Return what a client is told of a fault of the gateway's own: nothing of the fault itself."""
+    return RefusedError(500, "the gateway failed; its log says where", kind="server_error", code="internal_error")
+
+
+class Contained:
+    """Contains a fault of the gateway's own: logs where it happened, and has the client answered.
+
+    The log does not get the error's message, which may hold a prompt or a secret. Errors that are no ``Exception``,
+    such as a cancellation, go on.
+    """
+
+    def __init__(self, doing: str, reply: Callable[[RefusedError], Awaitable[None]] | None = None) -> None:
+        """Contain what happens in the block.
+
+        Args:
+            doing: What the block does, for the log.
+            reply: Called with the error to answer with; None = nobody waits for an answer.
+        """
+        self._doing, self._reply = doing, reply
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if kind is None or not issubclass(kind, Exception):
+            return False
+        _log.error("%s: unexpected %s\n%s", self._doing, kind.__name__, "".join(traceback.format_tb(trace)))
+        if self._reply is not None:
+            await self._reply(internal_error())
+        return True

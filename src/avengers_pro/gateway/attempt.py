@@ -1,20 +1,26 @@
 """One request to one upstream, until it is clear whether its answer can be used."""
 
 import asyncio
+import re
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import ClientResponse, ClientSession
+from aiohttp.http import HttpProcessingError
 
 from avengers_pro.gateway.request import ChatRequest
-from avengers_pro.gateway.sse import Answer, EventReader, read_answer
+from avengers_pro.gateway.sse import MOST_HELD, Answer, EventReader, read_answer
 from avengers_pro.gateway.upstreams import Upstream
 
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
-
+BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError, EOFError)
+"""What a connection can raise that is lost, or says what is no HTTP. TimeoutError, an OSError, is to be told apart."""
 _FALL_BACK = frozenset({401, 403, 408, 409, 425, 429})
 """Statuses below 500 after which another model may do better."""
 _OPERATORS_FAULT = frozenset({401, 403})
+_NOT_CONNECTED = frozenset({"cannot connect", "connect timeout"})
 _LONGEST_ERROR = 1_048_576
+_EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
 @dataclass(slots=True)
@@ -25,22 +31,23 @@ class Failure:
         upstream: Which one.
         reason: In a word or two; holds nothing the upstream said.
         status: Of its answer; None = there was none.
-        body: Of its answer, passed on if nobody else answers.
-        content_type: Likewise.
         retry_after: Seconds it asked to be left alone; None = it did not.
     """
 
     upstream: Upstream
     reason: str
     status: int | None = None
-    body: bytes = b""
-    content_type: str = "application/json"
     retry_after: float | None = None
 
     @property
     def timed_out(self) -> bool:
         """Whether it took too long."""
         return self.reason.endswith("timeout")
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a provider charges nothing for it: it was never asked, or it refused."""
+        return self.reason in _NOT_CONNECTED or (self.status is not None and self.status >= 400)  # noqa: PLR2004
 
 
 @dataclass(slots=True)
@@ -56,13 +63,13 @@ class Usable:
     """
 
     upstream: Upstream
-    response: "ClientResponse"
+    response: ClientResponse
     first: bytes
     answer: Answer | None = None
     events: EventReader | None = None
 
 
-async def attempt(session: "ClientSession", upstream: Upstream, chat: ChatRequest, deadline: float) -> Usable | Failure:
+async def attempt(session: ClientSession, upstream: Upstream, chat: ChatRequest, deadline: float) -> Usable | Failure:
     """Ask an upstream, and wait until the first byte of an answer that can be used, or until it failed.
 
     Args:
@@ -71,13 +78,11 @@ async def attempt(session: "ClientSession", upstream: Upstream, chat: ChatReques
         chat: What.
         deadline: Time of the loop's clock at which the first byte must be there.
     """
-    import aiohttp
-
     body, hide = upstream.body(chat)
     loop = asyncio.get_running_loop()
     until = min(deadline, loop.time() + upstream.endpoint.first_byte_timeout)
     response: ClientResponse | None = None
-    found: Usable | Failure
+    found: Usable | Failure | None = None
     try:
         if chat.stream:
             async with asyncio.timeout_at(until):
@@ -97,27 +102,29 @@ async def attempt(session: "ClientSession", upstream: Upstream, chat: ChatReques
         found = Failure(upstream, "first byte timeout" if response is None or chat.stream else "read timeout")
     except aiohttp.ClientConnectorError:
         found = Failure(upstream, "cannot connect")
-    except aiohttp.ClientError as error:
+    except BROKEN as error:
         found = Failure(upstream, f"connection lost ({type(error).__name__})")
-    except BaseException:
-        if response is not None:
+    finally:
+        if response is not None and not isinstance(found, Usable):
             response.close()
-        raise
-    if isinstance(found, Failure) and response is not None:
-        response.close()
+    assert found is not None  # noqa: S101  # every way out of the block that leaves it so raises
     return found
 
 
-async def _judge(upstream: Upstream, response: "ClientResponse", chat: ChatRequest, *, hide: bool) -> Usable | Failure:
-    if response.status >= 400:  # noqa: PLR2004
+async def _judge(upstream: Upstream, response: ClientResponse, chat: ChatRequest, *, hide: bool) -> Usable | Failure:
+    if response.status >= 300:  # noqa: PLR2004
         return await _refused(upstream, response)
     kind = response.headers.get("content-type", "")
     if chat.stream and kind.startswith("text/event-stream"):
         return await _first_events(upstream, response, EventReader(hide_usage=hide))
-    data = await response.read()
+    content = response.content
+    if content.is_eof():  # it came together with its head, as short answers do
+        data = content.read_nowait()
+    else:
+        data = b"".join([chunk async for chunk in _chunks(upstream, response)])
     answer = read_answer(data)
     if answer is not None and answer.failed:
-        return Failure(upstream, "error in the answer", response.status, data)
+        return Failure(upstream, "error in the answer", response.status)
     if answer is not None and answer.choices and not chat.stream:
         return Usable(upstream, response, data, answer)
     if answer is None:
@@ -125,45 +132,62 @@ async def _judge(upstream: Upstream, response: "ClientResponse", chat: ChatReque
     return Failure(upstream, "answer is no stream" if chat.stream else "answer without choices")
 
 
-async def _refused(upstream: Upstream, response: "ClientResponse") -> Usable | Failure:
-    data = await response.content.read(_LONGEST_ERROR)
-    status = response.status
-    if status not in _FALL_BACK and status < 500:  # noqa: PLR2004
-        return Usable(upstream, response, data)
-    return Failure(
-        upstream,
-        f"status {status}",
-        status,
-        data,
-        response.headers.get("content-type", "application/json"),
-        _seconds(response.headers.get("retry-after")),
-    )
+async def _refused(upstream: Upstream, response: ClientResponse) -> Usable | Failure:
+    """Pass on what the client must mend; of everything else, a redirection among it, only the status is of interest."""
+    status, wait = response.status, _seconds(response.headers.get("retry-after"))
+    if status < 400 or status >= 500 or status in _FALL_BACK:  # noqa: PLR2004
+        return Failure(upstream, f"status {status}", status, wait)
+    data = b""
+    async for chunk in _chunks(upstream, response):
+        data += chunk
+        if len(data) > _LONGEST_ERROR:
+            return Failure(upstream, f"status {status}, endless", status)
+    return Usable(upstream, response, data)
 
 
-async def _first_events(upstream: Upstream, response: "ClientResponse", events: EventReader) -> Usable | Failure:
-    """Wait for the first bytes that can go on; an error that comes first is no stream."""
+async def next_bytes(upstream: Upstream, response: ClientResponse) -> bytes:
+    """Return the bytes that come next, none at the end.
+
+    The HTTP client has a limit of its own for this, but drops it when it meets what is no HTTP, and waits for ever.
+
+    Raises:
+        TimeoutError: If nothing came for too long. Errors of BROKEN if the connection is lost.
+    """
+    async with asyncio.timeout(upstream.endpoint.idle_timeout):
+        return await response.content.readany()
+
+
+async def _chunks(upstream: Upstream, response: ClientResponse) -> AsyncIterator[bytes]:
+    while chunk := await next_bytes(upstream, response):
+        yield chunk
+
+
+async def _first_events(upstream: Upstream, response: ClientResponse, events: EventReader) -> Usable | Failure:
+    """Wait for the first bytes that can go on; what begins with an error, or ends before any choice, is no stream."""
+    first = b""
     while chunk := await response.content.readany():
-        first = events.feed(chunk)
+        first += events.feed(chunk)
         if events.failed:
-            return Failure(upstream, "error in the answer", response.status, _error_of(first))
-        if first:
-            if _begins_badly(first):
-                return Failure(upstream, "answer is no JSON")
-            return Usable(upstream, response, first, events=events)
-    return Failure(upstream, "empty stream")
+            return Failure(upstream, "error in the answer", response.status)
+        if first and (verdict := _verdict(first)) is not None:
+            return Failure(upstream, verdict) if verdict else Usable(upstream, response, first, events=events)
+    return Failure(upstream, "answer without choices" if first else "empty stream")
 
 
-def _begins_badly(first: bytes) -> bool:
-    """Whether the first event with data holds no JSON."""
-    for line in first.splitlines():
-        if line.startswith(b"data:"):
-            data = line[5:].strip()
-            return data != b"[DONE]" and read_answer(data) is None
-    return False
-
-
-def _error_of(first: bytes) -> bytes:
-    return next((line[5:].strip() for line in first.splitlines() if line.startswith(b"data:")), b"")
+def _verdict(first: bytes) -> str | None:
+    """Judge how a stream begins: empty = well, None = that cannot be said yet, else what is wrong."""
+    *whole, rest = _EVENT_END.split(first)
+    verdict = "" if len(rest) > MOST_HELD else None  # an event too long to be held is passed on in pieces
+    for event in whole:
+        data = b"".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
+        if data == b"[DONE]":
+            return "answer without choices" if verdict is None else verdict
+        answer = read_answer(data) if data else None
+        if data and answer is None:
+            return "answer is no JSON"
+        if answer is None or answer.choices:  # a comment says that the upstream is at work, as good as a choice
+            verdict = ""
+    return verdict
 
 
 def _seconds(text: str | None) -> float | None:

@@ -3,18 +3,21 @@
 import math
 import time
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 import msgspec
 
-from avengers_pro.gateway.attempt import Failure
 from avengers_pro.gateway.deciding import Plan
 from avengers_pro.gateway.ledger import Closing, Opening
 from avengers_pro.gateway.refused import Headers
 from avengers_pro.gateway.sse import Usage
 from avengers_pro.gateway.telemetry import Finished
+from avengers_pro.gateway.walk import Walk
 from avengers_pro.routing import Policy
 from avengers_pro.routing.pool import ModelCard
 
+REFUSED_UPSTREAM = "refused-upstream"
+"""Outcome of a request that the provider would not have, by the client's fault."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -24,11 +27,13 @@ class Course:
 
     Attributes:
         started: Of a performance counter, seconds.
-        outcome: As the ledger calls it.
+        outcome: As the ledger calls it; ``error`` until something better is known.
         status: Sent to the client; 0 = nothing was.
+        streams: Whether what was begun is a stream.
+        inside: Whether the stream stands inside an event.
         served: Card of the model that answered.
         endpoint: Label of the upstream that answered.
-        failures: Attempts that came to nothing.
+        walk: What was tried.
         usage: As the provider counted.
         finish_reason: As the provider said.
         first_byte: Seconds from the start to the first byte of the answer.
@@ -36,11 +41,13 @@ class Course:
     """
 
     started: float
-    outcome: str = "refused"
+    outcome: str = "error"
     status: int = 0
+    streams: bool = False
+    inside: bool = False
     served: ModelCard | None = None
     endpoint: str | None = None
-    failures: list[Failure] = field(default_factory=list)
+    walk: Walk = field(default_factory=Walk)
     usage: Usage | None = None
     finish_reason: str | None = None
     first_byte: float | None = None
@@ -48,13 +55,23 @@ class Course:
 
     @property
     def cost(self) -> float | None:
-        """US dollars by the card's prices; None if tokens or prices are not known; 0 if nothing was sent."""
+        """US dollars by the card's prices; None if tokens or prices are not known; 0 if no provider charges for it."""
         if self.served is None:
-            return 0.0 if not self.failures else None
+            return None if self.walk.may_cost else 0.0
+        if self.outcome == REFUSED_UPSTREAM:
+            return 0.0
         usage = self.usage
         if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
         return _known(self.served.cost_usd(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0))
+
+    @property
+    def tokens(self) -> int | None:
+        """Prompt and completion; None if they are not known; 0 if no provider charges for any."""
+        usage = self.usage
+        if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+            return 0 if self.cost == 0 else None
+        return usage.prompt_tokens + usage.completion_tokens
 
 
 def opening(plan: Plan, caller: str | None, session: str | None, router: str, text: str | None) -> Opening:
@@ -88,6 +105,8 @@ def opening(plan: Plan, caller: str | None, session: str | None, router: str, te
     )
 
 
+_PLAIN = "/:@+,()[]{} "
+"""Of a model's name, these characters, letters and digits stand in a header as they are; others are percent-encoded."""
 _POLICIES: dict[Policy, str] = {}
 
 
@@ -116,8 +135,8 @@ def closing(plan: Plan, course: Course) -> Closing:
         status=course.status,
         served_by=None if course.served is None else course.served.name,
         endpoint=course.endpoint,
-        fallbacks=len(course.failures),
-        attempts=_encode([(failure.upstream.label, failure.reason) for failure in course.failures]).decode(),
+        fallbacks=course.walk.fallbacks,
+        attempts=_encode([(failure.upstream.label, failure.reason) for failure in course.walk.failures]).decode(),
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         cached_tokens=usage.cached_tokens,
@@ -139,7 +158,7 @@ def finished(plan: Plan, course: Course) -> Finished:
         outcome=course.outcome,
         chosen=plan.ranking[0][0],
         served=None if course.served is None else course.served.name,
-        fallbacks=len(course.failures),
+        fallbacks=course.walk.fallbacks,
         decision_seconds=plan.micros / 1e6,
         first_byte_seconds=course.first_byte,
         total_seconds=time.perf_counter() - course.started,
@@ -157,8 +176,8 @@ def reply_headers(plan: Plan, course: Course) -> Headers:
     score, cost = next(((s, c) for name, s, c in plan.ranking if name == served), (math.nan, math.nan))
     found = [
         (b"x-avengers-pro-decision", plan.id.encode()),
-        (b"x-avengers-pro-model", served.encode("latin-1", "replace")),
-        (b"x-avengers-pro-fallbacks", b"%d" % len(course.failures)),
+        (b"x-avengers-pro-model", quote(served, safe=_PLAIN).encode()),
+        (b"x-avengers-pro-fallbacks", b"%d" % course.walk.fallbacks),
     ]
     if plan.decision is not None and plan.policy.alpha is not None:
         found.append((b"x-avengers-pro-alpha", f"{plan.policy.alpha:g}".encode()))

@@ -3,27 +3,31 @@
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from avengers_pro.errors import StoreError
 from avengers_pro.gateway.access import AccessDenied, bounded
-from avengers_pro.gateway.asgi import ClientGoneError, Receive, Scope, Send, header, read_body, refuse
+from avengers_pro.gateway.asgi import ClientGoneError, Contained, Receive, Scope, Send, header, read_body, refuse
 from avengers_pro.gateway.bookkeeping import Course, closing, finished, opening, reply_headers
 from avengers_pro.gateway.controls import Controls, read_controls
 from avengers_pro.gateway.deciding import Plan
-from avengers_pro.gateway.delivery import Disconnected, deliver
-from avengers_pro.gateway.refused import Headers, RefusedError, error_event
+from avengers_pro.gateway.delivery import Disconnected, break_off, deliver
+from avengers_pro.gateway.refused import Headers, RefusedError
 from avengers_pro.gateway.request import ChatRequest, read_chat
-from avengers_pro.gateway.walk import Walk, release
+from avengers_pro.gateway.walk import release
 from avengers_pro.routing import Policy
 
 if TYPE_CHECKING:
     from avengers_pro.gateway.access import Caller
     from avengers_pro.gateway.access.account import Grant
+    from avengers_pro.gateway.ledger import Opening
     from avengers_pro.gateway.state import Gateway
 
 _EXPECTED_ANSWER = 512
+_FAREWELL_S = 0.5
+"""For telling a client, which may not be reading, that the gateway ends."""
 _log = logging.getLogger(__name__)
 
 
@@ -36,37 +40,47 @@ async def chat_completions(gateway: "Gateway", scope: Scope, receive: Receive, s
         receive: From the client.
         send: To the client.
     """
-    started = time.perf_counter()
-    headers: Headers = scope["headers"]
-    try:
-        caller = gateway.access.authenticate(header(headers, b"authorization"), header(headers, b"x-api-key"))
-        chat = read_chat(await read_body(receive, headers, gateway.settings.server))
-        controls = read_controls(chat.controls, headers)
-        plan = await plan_of(gateway, caller, chat, controls)
-        grant = _admit(gateway, caller, plan)
-    except (RefusedError, AccessDenied) as refusal:
-        await refuse(send, refusal)
+    course = Course(time.perf_counter())
+
+    async def turn_away(refusal: RefusedError | AccessDenied) -> None:
+        course.status = refusal.status
         gateway.telemetry.refused(refusal.status)
+        await refuse(send, refusal)
+
+    plan = None
+    async with Contained("a request before its decision", turn_away):
+        try:
+            caller, plan, row = await _planned(gateway, scope["headers"], receive)
+            grant = _admit(gateway, caller, plan)
+        except (RefusedError, AccessDenied) as refusal:
+            await turn_away(refusal)
+        except ClientGoneError:
+            return
+        except asyncio.CancelledError:
+            await turn_away(_shutting_down())
+    if plan is None or course.status:
         return
-    except ClientGoneError:
-        return
-    course = Course(started)
+    opened = gateway.ledger.begin(row)
     gateway.running += 1
     watch = Disconnected(receive)
     try:
-        await _answer(gateway, send, plan, course, _opened(gateway, plan, caller, controls))
+        await _answer(gateway, send, plan, course, opened)
     except asyncio.CancelledError:
-        course.outcome = "client-gone" if watch.happened else "shutdown"
-        if not watch.happened:
-            await _say_goodbye(send, course)
-            raise
-        task = asyncio.current_task()
-        if task is not None:
-            task.uncancel()
+        await _cancelled(send, course, is_gone=watch.happened)
     finally:
         watch.stop()
         gateway.running -= 1
         _close(gateway, plan, course, grant)
+        _done_with(opened)
+
+
+async def _planned(gateway: "Gateway", headers: Headers, receive: Receive) -> "tuple[Caller, Plan, Opening]":
+    caller = gateway.caller(header(headers, b"authorization"), header(headers, b"x-api-key"))
+    chat = read_chat(await read_body(receive, headers, gateway.settings.server))
+    controls = read_controls(chat.controls, headers)
+    plan = await plan_of(gateway, caller, chat, controls)
+    text = gateway.kept_text(plan.text)
+    return caller, plan, opening(plan, caller.key, controls.session, gateway.decider.fingerprint, text)
 
 
 async def plan_of(gateway: "Gateway", caller: "Caller", chat: ChatRequest, controls: Controls) -> Plan:
@@ -108,38 +122,47 @@ def _admit(gateway: "Gateway", caller: "Caller", plan: Plan) -> "Grant":
     return gateway.access.admit(caller, tokens=tokens, cost_usd=plan.ranking[0][2], now=time.time())
 
 
-def _opened(gateway: "Gateway", plan: Plan, caller: "Caller", controls: Controls) -> asyncio.Future[None]:
-    text = gateway.kept_text(plan.text)
-    return gateway.ledger.begin(opening(plan, caller.key, controls.session, gateway.decider.fingerprint, text))
-
-
 async def _answer(gateway: "Gateway", send: Send, plan: Plan, course: Course, opened: asyncio.Future[None]) -> None:
-    walk = Walk(failures=course.failures)
+    """Have the request answered, by an upstream or with an error; only a cancellation comes out of here."""
+    server = gateway.settings.server
+    mark = [(b"x-avengers-pro-decision", plan.id.encode())] if server.headers else []
+
+    async def fail(refusal: RefusedError) -> None:
+        await break_off(send, course, refusal, mark)
+
+    async with Contained(f"the request {plan.id}", fail):
+        try:
+            async with asyncio.timeout(server.request_timeout):
+                await _relay(gateway, send, plan, course, opened)
+        except RefusedError as refusal:
+            course.outcome = "upstream-error" if course.walk.failures else "unavailable"
+            await asyncio.wait([opened])
+            await fail(refusal)
+        except TimeoutError:
+            course.outcome = "timeout"
+            message = f"the request took longer than {server.request_timeout:g} s"
+            await fail(RefusedError(504, message, kind="server_error", code="timeout"))
+
+
+async def _relay(gateway: "Gateway", send: Send, plan: Plan, course: Course, opened: asyncio.Future[None]) -> None:
+    """Find an upstream that answers, and pass its answer on.
+
+    Raises:
+        RefusedError: If none does, or the decision cannot be recorded.
+    """
+    found = await gateway.walker.answer(plan.chat, [name for name, _, _ in plan.ranking], course.walk)
+    transcript = gateway.transcript()
     try:
-        async with asyncio.timeout(gateway.settings.server.request_timeout):
-            found = await gateway.walker.answer(plan.chat, [name for name, _, _ in plan.ranking], walk)
-            try:
-                await _recorded(gateway, opened)
-                course.served, course.endpoint = found.upstream.card, found.upstream.label
-                ours = reply_headers(plan, course) if gateway.settings.server.headers else []
-                await deliver(send, found, course, ours)
-            finally:
-                release(found)
-        gateway.sessions.remember(
-            plan.session, found.upstream.card.name, _prompt_tokens(plan, course), time.monotonic()
-        )
-    except RefusedError as refusal:
-        course.outcome, course.status = ("upstream-error" if course.failures else "refused"), refusal.status
-        await _settled(opened)
-        await refuse(send, refusal, [(b"x-avengers-pro-decision", plan.id.encode())])
-    except TimeoutError:
-        course.outcome = "timeout"
-        message = f"the request took longer than {gateway.settings.server.request_timeout:g} s"
-        if course.status:
-            await send({"type": "http.response.body", "body": error_event(message, "server_error", "timeout")})
-        else:
-            course.status = 504
-            await refuse(send, RefusedError(504, message, kind="server_error", code="timeout"))
+        await _recorded(gateway, opened)
+        course.served, course.endpoint = found.upstream.card, found.upstream.label
+        ours = reply_headers(plan, course) if gateway.settings.server.headers else []
+        await deliver(send, found, course, ours, transcript)
+    finally:
+        release(found)
+        if transcript is not None:
+            course.answer = gateway.kept_text(transcript.text)
+    if course.outcome == "ok":
+        gateway.sessions.remember(plan.session, course.served.name, _prompt_tokens(plan, course), time.monotonic())
 
 
 def _prompt_tokens(plan: Plan, course: Course) -> int:
@@ -164,31 +187,33 @@ async def _recorded(gateway: "Gateway", opened: asyncio.Future[None]) -> None:
             ) from error
 
 
-async def _settled(opened: asyncio.Future[None]) -> None:
-    """Wait for the ledger without minding how it went: an error is being answered already."""
-    await asyncio.wait([opened])
-    if not opened.cancelled():
-        opened.exception()
+def _shutting_down() -> RefusedError:
+    return RefusedError(
+        503, "the gateway is shutting down; the answer is not complete", kind="server_error", code="shutdown"
+    )
 
 
-async def _say_goodbye(send: Send, course: Course) -> None:
-    """Tell a client whose answer is cut off by the gateway's end."""
-    message = "the gateway is shutting down; the answer is not complete"
-    if course.status:
-        await send({"type": "http.response.body", "body": error_event(message, "server_error", "shutdown")})
-    else:
-        course.status = 503
-        await refuse(send, RefusedError(503, message, kind="server_error", code="shutdown"))
+async def _cancelled(send: Send, course: Course, *, is_gone: bool) -> None:
+    """End a request whose client has left, or whose gateway ends; an answer that is complete stays complete."""
+    if course.outcome == "ok":
+        return
+    course.outcome = "client-gone" if is_gone else "shutdown"
+    if not is_gone:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_S):
+                await break_off(send, course, _shutting_down())
 
 
 def _close(gateway: "Gateway", plan: Plan, course: Course, grant: "Grant") -> None:
-    """Complete the ledger's row, settle what was reserved, and count."""
-    gateway.ledger.finish(closing(plan, course))
-    usage, now = course.usage, time.time()
-    if course.served is None and not course.failures:
-        grant.release()
+    """Settle what was reserved, complete the ledger's row, and count."""
+    if course.walk.asked:
+        grant.settle(course.tokens, course.cost, time.time())
     else:
-        known = usage is not None and usage.prompt_tokens is not None and usage.completion_tokens is not None
-        tokens = usage.prompt_tokens + usage.completion_tokens if usage is not None and known else None  # type: ignore[operator]  # known
-        grant.settle(tokens, course.cost, now)
+        grant.release()
+    gateway.ledger.finish(closing(plan, course))
     gateway.telemetry.count(finished(plan, course))
+
+
+def _done_with(opened: asyncio.Future[None]) -> None:
+    """Say that nobody minds any more whether the row could be written: an unseen failure would be logged as a bug."""
+    opened.add_done_callback(lambda future: future.cancelled() or future.exception())

@@ -1,17 +1,17 @@
 """Passing an upstream's answer on: bytes as they come, nothing re-encoded."""
 
 import asyncio
+import re
 import time
-from typing import TYPE_CHECKING
 
-from avengers_pro.gateway.asgi import Receive, Send
-from avengers_pro.gateway.attempt import Usable
-from avengers_pro.gateway.bookkeeping import Course
-from avengers_pro.gateway.refused import Headers, error_event
+from aiohttp import ClientResponse
+
+from avengers_pro.gateway.asgi import Receive, Send, refuse
+from avengers_pro.gateway.attempt import BROKEN, Usable, next_bytes
+from avengers_pro.gateway.bookkeeping import REFUSED_UPSTREAM, Course
+from avengers_pro.gateway.refused import Headers, RefusedError, error_event
 from avengers_pro.gateway.sse import EventReader
-
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse
+from avengers_pro.gateway.transcript import Transcript
 
 _NOT_PASSED = frozenset(
     {
@@ -24,7 +24,6 @@ _NOT_PASSED = frozenset(
         b"transfer-encoding",
         b"upgrade",
         b"content-length",
-        b"content-encoding",
         b"date",
         b"server",
         b"set-cookie",
@@ -33,14 +32,21 @@ _NOT_PASSED = frozenset(
     }
 )
 """Headers that speak of the connection to the upstream, not of the answer."""
+_OURS = b"x-avengers-pro-"
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def passed_headers(response: "ClientResponse") -> Headers:
-    """Return the upstream's headers that belong to the answer."""
-    return [(name.lower(), value) for name, value in response.raw_headers if name.lower() not in _NOT_PASSED]
+def passed_headers(response: ClientResponse) -> Headers:
+    """Return the upstream's headers that belong to the answer; none that no server may send, or that are ours."""
+    named = ((name.lower(), value) for name, value in response.raw_headers)
+    return [
+        (name, value)
+        for name, value in named
+        if name not in _NOT_PASSED and not name.startswith(_OURS) and not _CONTROL.search(value)
+    ]
 
 
-async def deliver(send: Send, found: Usable, course: Course, headers: Headers) -> None:
+async def deliver(send: Send, found: Usable, course: Course, headers: Headers, transcript: Transcript | None) -> None:
     """Send an answer to the client, and note how it went.
 
     A stream whose upstream dies ends with an error event and no ``[DONE]``.
@@ -50,47 +56,97 @@ async def deliver(send: Send, found: Usable, course: Course, headers: Headers) -
         found: The answer.
         course: Filled in.
         headers: Ours.
+        transcript: Of the answer's text; None = it is not kept.
     """
     response = found.response
-    whole = found.events is None
     start = [*passed_headers(response), *headers]
-    if whole:
+    if found.events is None:
         start.append((b"content-length", b"%d" % len(found.first)))
-    course.status = response.status
+    course.status, course.streams = response.status, found.events is not None
     course.first_byte = time.perf_counter() - course.started
     await send({"type": "http.response.start", "status": response.status, "headers": start})
-    if found.events is None:
-        if found.answer is not None:
-            course.usage, course.finish_reason = found.answer.usage, found.answer.finish_reason
-        course.outcome = "ok" if found.answer is not None else "refused-upstream"
-        await send({"type": "http.response.body", "body": found.first})
+    if found.events is not None:
+        await _stream(send, found, found.events, course, transcript)
         return
-    await send({"type": "http.response.body", "body": found.first, "more_body": True})
-    last = await _stream(send, response, found.events, course)
-    await send({"type": "http.response.body", "body": last})
+    if found.answer is not None:
+        course.usage, course.finish_reason = found.answer.usage, found.answer.finish_reason
+        if transcript is not None:
+            transcript.whole(found.first)
+    await send({"type": "http.response.body", "body": found.first})
+    course.outcome = "ok" if found.answer is not None else REFUSED_UPSTREAM
 
 
-async def _stream(send: Send, response: "ClientResponse", events: EventReader, course: Course) -> bytes:
-    """Pass a stream on; return what comes last."""
-    import aiohttp
+async def _stream(
+    send: Send, found: Usable, events: EventReader, course: Course, transcript: Transcript | None
+) -> None:
+    """Pass a stream on, and end it well or badly."""
+    lost = await _relay(send, found, events, course, transcript)
+    rest = b"" if lost else events.end()
+    course.usage, course.finish_reason = events.usage, events.finish_reason
+    if not (lost or events.done or events.failed or events.finish_reason):
+        lost = "the upstream ended the stream early"
+    if lost is None or events.done:
+        course.outcome = "upstream-error" if events.failed else "ok"
+        await send({"type": "http.response.body", "body": rest})
+        return
+    course.outcome = "upstream-error"
+    found.upstream.breaker.record(asyncio.get_running_loop().time(), ok=False)
+    failure = RefusedError(502, f"{lost}; the answer is not complete", kind="server_error", code="upstream_failed")
+    await break_off(send, course, failure)
 
-    content = response.content
-    reason = None
+
+async def _relay(
+    send: Send, found: Usable, events: EventReader, course: Course, transcript: Transcript | None
+) -> str | None:
+    """Pass on what comes; return what went wrong with the upstream."""
+    passed = found.first
     try:
-        while chunk := await content.readany():
-            if passed := events.feed(chunk):
+        while True:
+            if passed:
+                if transcript is not None:
+                    transcript.events(passed)
                 await send({"type": "http.response.body", "body": passed, "more_body": True})
-    except TimeoutError:
-        reason = "the upstream stopped answering"
-    except aiohttp.ClientError:
-        reason = "the connection to the upstream was lost"
+                course.inside = not passed.endswith(b"\n\n")
+                if events.done:  # a client that leaves now has everything
+                    course.outcome = "upstream-error" if events.failed else "ok"
+            chunk = await _next(found)
+            if isinstance(chunk, str):
+                return chunk
+            if not chunk:
+                return None
+            passed = events.feed(chunk)
     finally:
         course.usage, course.finish_reason = events.usage, events.finish_reason
-    if reason is None:
-        course.outcome = "upstream-error" if events.failed else "ok"
-        return events.end()
-    course.outcome = "upstream-error"
-    return error_event(f"{reason}; the answer is not complete", "server_error", "upstream_failed")
+
+
+async def _next(found: Usable) -> bytes | str:
+    """Return the next bytes, none at the end, or what went wrong."""
+    try:
+        return await next_bytes(found.upstream, found.response)
+    except TimeoutError:
+        return "the upstream stopped answering"
+    except BROKEN:
+        return "the connection to the upstream was lost"
+
+
+async def break_off(send: Send, course: Course, refusal: RefusedError, headers: Headers | None = None) -> None:
+    """End a request that cannot be completed: by an error, in a stream that was begun by an error event.
+
+    Of a body that was begun nothing can be said: it stays shorter than announced, and the server hangs up.
+
+    Args:
+        send: To the client.
+        course: Of the request.
+        refusal: What to say.
+        headers: Ours, if nothing was sent yet.
+    """
+    if not course.status:
+        course.status = refusal.status
+        await refuse(send, refusal, headers)
+    elif course.streams:
+        gap = b"\n\n" if course.inside else b""
+        event = error_event(refusal.message, refusal.kind, refusal.code)
+        await send({"type": "http.response.body", "body": gap + event})
 
 
 class Disconnected:

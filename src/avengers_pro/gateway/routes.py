@@ -1,5 +1,6 @@
 """Every route but chat completions: models, decisions without an answer, feedback, health, metrics, reload."""
 
+import logging
 import math
 import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from avengers_pro.errors import AvengersProError
+from avengers_pro.errors import AvengersProError, StoreError
 from avengers_pro.gateway.access import AccessDenied
 from avengers_pro.gateway.access.limits import Caller
-from avengers_pro.gateway.asgi import ClientGoneError, read_body
+from avengers_pro.gateway.asgi import ClientGoneError, internal_error, read_body
 from avengers_pro.gateway.chat import plan_of
 from avengers_pro.gateway.controls import read_controls
 from avengers_pro.gateway.refused import RefusedError, error_body
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from avengers_pro.gateway.state import Gateway
 
 _STARTED = int(time.time())
+_log = logging.getLogger(__name__)
 
 
 class FeedbackBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,6 +43,7 @@ def make_routes(gateway: "Gateway") -> Starlette:
     """Return the application that serves them."""
     api = _Api(gateway)
     routes = [
+        Route("/v1/chat/completions", _elsewhere, methods=["POST"]),
         Route("/v1/models", api.models),
         Route("/v1/models/{model:path}", api.model),
         Route("/v1/route", api.route, methods=["POST"]),
@@ -48,18 +51,23 @@ def make_routes(gateway: "Gateway") -> Starlette:
         Route("/v1/decisions/{decision}", api.decision),
         Route("/healthz", api.healthz),
         Route("/readyz", api.readyz),
-        Route("/metrics", api.metrics),
         Route("/admin/reload", api.reload, methods=["POST"]),
     ]
-    return Starlette(
+    if gateway.settings.telemetry.metrics:
+        routes.append(Route("/metrics", api.metrics))
+    app = Starlette(
         routes=routes,
         exception_handlers={
             RefusedError: _refused,
             AccessDenied: _denied,
             HTTPException: _http,
             ClientGoneError: _gone,
+            StoreError: _store,
+            Exception: _fault,
         },
     )
+    app.router.redirect_slashes = False  # a redirection would repeat whatever the Host header says
+    return app
 
 
 class _Api:
@@ -68,7 +76,7 @@ class _Api:
 
     def _caller(self, request: Request, role: str | None = None) -> Caller:
         headers = request.headers
-        caller = self._gateway.access.authenticate(headers.get("authorization"), headers.get("x-api-key"))
+        caller = self._gateway.caller(headers.get("authorization"), headers.get("x-api-key"))
         if role is not None and caller.role != role:
             raise RefusedError(403, f"this needs a key of the role {role}", code="role_needed")
         return caller
@@ -184,10 +192,25 @@ async def _denied(request: Request, error: Exception) -> Response:  # noqa: ARG0
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # likewise
-    message = f"{request.method} {request.url.path}: {error.detail}"
+    message = f"{request.method} {request.scope['path']}: {error.detail}"
     body = error_body(message, "invalid_request_error", "not_found" if error.status_code == 404 else None)  # noqa: PLR2004
     return Response(body, error.status_code, error.headers, media_type="application/json")
 
 
+async def _elsewhere(request: Request) -> Response:  # noqa: ARG001
+    """Stand for what is answered without starlette, so that other methods are refused with the right one."""
+    raise HTTPException(405)
+
+
 async def _gone(request: Request, error: Exception) -> Response:  # noqa: ARG001
     return Response(status_code=499)
+
+
+async def _store(request: Request, error: Exception) -> Response:
+    _log.error("ledger: %s", error)
+    message = "the ledger cannot be read or written now"
+    return await _refused(request, RefusedError(503, message, kind="server_error", code="ledger"))
+
+
+async def _fault(request: Request, error: Exception) -> Response:  # noqa: ARG001  # what encloses the routes logs it
+    return await _refused(request, internal_error())

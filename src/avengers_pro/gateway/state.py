@@ -3,13 +3,14 @@
 import asyncio
 import hashlib
 import logging
-import re
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avengers_pro.errors import AvengersProError
+from avengers_pro.errors import ArtifactError, AvengersProError
 from avengers_pro.gateway.access import Access, Keys, check_binding
 from avengers_pro.gateway.access.limits import Caller, Limits
 from avengers_pro.gateway.deciding import Decider
@@ -18,6 +19,7 @@ from avengers_pro.gateway.prices import priced
 from avengers_pro.gateway.sessions import Sessions
 from avengers_pro.gateway.settings import Settings
 from avengers_pro.gateway.telemetry import Telemetry
+from avengers_pro.gateway.transcript import Transcript
 from avengers_pro.gateway.upstreams import Upstreams
 from avengers_pro.gateway.walk import Walker
 from avengers_pro.routing import Router
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _UNLIMITED = Limits()
+_FAREWELL_S = 1.0
+"""How long requests that were cancelled may take to write their ends into the ledger."""
 
 
 class Gateway:
@@ -67,7 +71,7 @@ class Gateway:
         self.router_path, self.settings, self._environ = router_path, settings, environ
         self.running = 0
         self.is_ready = False
-        self._redact = [re.compile(pattern) for pattern in settings.store.redact]
+        self._redact = settings.store.patterns
         self._stack = AsyncExitStack()
 
     async def start(self) -> None:
@@ -91,6 +95,7 @@ class Gateway:
             check_binding(settings.server.host, has_keys, settings.server.insecure)
             required = has_keys if settings.access.required is None else settings.access.required
             self.access = Access(self.keys, required=required)
+            await self._remember_spending()
             self.upstreams = Upstreams(settings.models, settings.breaker, self._environ)
             self.session = await stack.enter_async_context(
                 aiohttp.ClientSession(
@@ -107,6 +112,9 @@ class Gateway:
     async def stop(self) -> None:
         """Write what is still to be written, and close everything."""
         self.is_ready = False
+        deadline = time.monotonic() + _FAREWELL_S
+        while self.running and time.monotonic() < deadline:  # noqa: ASYNC110  # no request should pay for an event
+            await asyncio.sleep(0.01)
         await self._stack.aclose()
 
     def _decider(self) -> Decider:
@@ -134,6 +142,24 @@ class Gateway:
         _log.info("router %s in use", decider.fingerprint[:12])
         return decider.fingerprint
 
+    async def _remember_spending(self) -> None:
+        """Go on with what the keys have spent this day and month: a restart is no new budget."""
+        now = datetime.now(UTC)
+        day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        spend_day = await self.ledger.spend(day.timestamp())
+        spend_month = await self.ledger.spend(day.replace(day=1).timestamp())
+        self.access.restore(spend_day, spend_month, now.timestamp())
+
+    def caller(self, authorization: str | None, api_key: str | None) -> Caller:
+        """Say who calls; with the first key, which may be made while the gateway runs, every client needs one.
+
+        Raises:
+            AccessDenied: If a key is missing, unknown or revoked.
+        """
+        if not self.access.required and self.settings.access.required is None:
+            self.access.required = self.keys.active > 0
+        return self.access.authenticate(authorization, api_key)
+
     def measure(self) -> None:
         """Bring the gauges up to date."""
         metrics, now = self.telemetry, asyncio.get_running_loop().time()
@@ -147,6 +173,11 @@ class Gateway:
     def limits(self, caller: Caller) -> bool:
         """Whether a caller's key bounds what may be asked for."""
         return caller.limits is not _UNLIMITED and caller.limits != _UNLIMITED
+
+    def transcript(self) -> Transcript | None:
+        """Return what collects an answer's text; None if texts are not kept."""
+        store = self.settings.store
+        return Transcript(store.text_bytes) if store.log_text else None
 
     def kept_text(self, text: str) -> str | None:
         """Return a text as the ledger may keep it: nothing, unless it is asked to; cut, and with secrets blanked."""
@@ -165,5 +196,13 @@ def _with_prices(settings: Settings) -> Settings:
 
 
 def fingerprint_of(folder: Path) -> str:
-    """Return the SHA-256 of a router's header, which holds that of its arrays."""
-    return hashlib.sha256((folder / "router.json").read_bytes()).hexdigest()
+    """Return the SHA-256 of a router's header, which holds that of its arrays.
+
+    Raises:
+        ArtifactError: If it cannot be read.
+    """
+    header = folder / "router.json"
+    try:
+        return hashlib.sha256(header.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{header}: cannot be read: {error.strerror}") from error

@@ -45,7 +45,7 @@ class Telemetry:
         self._requests = counter("requests", "Chat completion requests.", "outcome", "status")
         self._decisions = counter("decisions", "Decisions by first choice.", "model")
         self._served = counter("answers", "Answers by the model that gave them.", "model")
-        self._fallbacks = counter("fallbacks", "Attempts that failed before an answer was found.")
+        self._fallbacks = counter("fallbacks", "Attempts after the first of a request.")
         self._tokens = counter("tokens", "Tokens as providers counted them.", "model", "kind")
         self._expected_cost = counter("expected_cost_dollars", "Expected cost of the first choices.")
         self._cost = counter("cost_dollars", "Cost of answers, where it is known.", "model")

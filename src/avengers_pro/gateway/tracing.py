@@ -87,7 +87,7 @@ def _attributes(plan: "Plan", course: "Course") -> Mapping[str, Any]:
         "avengers_pro.decision.id": plan.id,
         "avengers_pro.decision.micros": plan.micros,
         "avengers_pro.upstream": course.endpoint,
-        "avengers_pro.fallbacks": len(course.failures),
+        "avengers_pro.fallbacks": course.walk.fallbacks,
         "avengers_pro.cost_usd": course.cost,
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -1,6 +1,7 @@
 """The endpoints behind the models: what is sent to each, how many at once, and which is tried next."""
 
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from aiohttp import ClientTimeout
 
 _USAGE = msgspec.Raw(b'{"include_usage":true}')
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class _StreamOptions(msgspec.Struct):
@@ -39,7 +42,7 @@ class Upstream:
         """Prepare everything that is the same for each request.
 
         Raises:
-            SettingsError: If the variable that should hold its key is not set.
+            SettingsError: If the variable that should hold its key is not set, or a header cannot be sent.
         """
         from yarl import URL
 
@@ -52,17 +55,23 @@ class Upstream:
             key = environ.get(endpoint.api_key_env)
             if not key:
                 raise SettingsError(f"{card.name}: the environment variable {endpoint.api_key_env} is not set")
+            if _CONTROL.search(key):
+                raise SettingsError(
+                    f"{card.name}: the environment variable {endpoint.api_key_env} holds a line break or another "
+                    "control character, which no header can; set it to the key alone"
+                )
             self.headers["authorization"] = f"Bearer {key}"
+        _check_headers(endpoint.extra_headers, card.name)
         self._name = msgspec.Raw(msgspec.json.encode(endpoint.upstream_model or card.name))
         self._extra = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in endpoint.extra_body.items()}
         self.in_flight = 0
 
     def timeout(self) -> "ClientTimeout":
-        """Return the limits that the client library watches over."""
+        """Return the limits that the client library watches over; not those of silence, see ``attempt``."""
         from aiohttp import ClientTimeout
 
         mine = self.endpoint
-        return ClientTimeout(total=mine.total_timeout, sock_connect=mine.connect_timeout, sock_read=mine.idle_timeout)
+        return ClientTimeout(total=mine.total_timeout, sock_connect=mine.connect_timeout)
 
     def body(self, chat: ChatRequest) -> tuple[bytes, bool]:
         """Return the request as this endpoint gets it, and whether usage was asked for that the client did not want."""
@@ -75,6 +84,14 @@ class Upstream:
         return msgspec.json.encode(fields), hide
 
 
+def _check_headers(headers: Mapping[str, str], model: str) -> None:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
+            raise SettingsError(
+                f"{model}: extra_headers: {name!r} cannot be sent: a name must be one word, a value without line breaks"
+            )
+
+
 class Upstreams:
     """All endpoints of the pool."""
 
@@ -82,7 +99,7 @@ class Upstreams:
         """Prepare them.
 
         Raises:
-            SettingsError: If a key's variable is not set.
+            SettingsError: If a key's variable is not set, or a header cannot be sent.
         """
         self._by_model = {
             card.name: [Upstream(card, endpoint, Breaker(settings), environ) for endpoint in card.endpoints]

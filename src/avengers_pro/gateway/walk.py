@@ -20,12 +20,24 @@ class Walk:
     """What was tried for one request.
 
     Attributes:
-        failures: In order.
+        asked: Attempts begun.
+        failures: Those that came to nothing, in order.
         skipped: Models that were passed over because nothing of theirs could take a request.
     """
 
+    asked: int = 0
     failures: list[Failure] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+
+    @property
+    def fallbacks(self) -> int:
+        """Attempts after the first."""
+        return max(self.asked - 1, 0)
+
+    @property
+    def may_cost(self) -> bool:
+        """Whether a provider may charge for an attempt, answered or not."""
+        return self.asked > sum(failure.is_free for failure in self.failures)
 
 
 class Walker:
@@ -46,13 +58,14 @@ class Walker:
             walk: Notes what was tried.
 
         Raises:
-            RefusedError: If nobody answered; with the last upstream's own answer where there is one.
+            RefusedError: If nobody answered; with the status of the last upstream's answer where that is its fault.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.deadline
         while True:
-            for upstream in self._candidates(models, walk):
-                found = await self._try(upstream, chat, deadline)
+            for upstream, probes in self._candidates(models, walk):
+                walk.asked += 1
+                found = await self._try(upstream, chat, deadline, probes=probes)
                 if isinstance(found, Usable):
                     return found
                 walk.failures.append(found)
@@ -63,37 +76,39 @@ class Walker:
                 raise nobody_answered(walk, self._soonest(models))
             await asyncio.sleep(pause)
 
-    def _candidates(self, models: Sequence[str], walk: Walk) -> Iterator[Upstream]:
-        now = asyncio.get_running_loop().time()
+    def _candidates(self, models: Sequence[str], walk: Walk) -> Iterator[tuple[Upstream, bool]]:
+        """Yield the upstreams that can take a request, and whether it is a probe of one that was left alone."""
+        clock = asyncio.get_running_loop().time
         for model in models:
             usable = False
             for upstream in self._upstreams.of(model):
-                if upstream.in_flight < upstream.endpoint.max_concurrency and upstream.breaker.allow(now):
+                if upstream.in_flight < upstream.endpoint.max_concurrency and upstream.breaker.allow(now := clock()):
                     usable = True
-                    yield upstream
+                    yield upstream, upstream.breaker.state(now) == "half-open"
             if not usable:
                 walk.skipped.append(model)
 
-    async def _try(self, upstream: Upstream, chat: ChatRequest, deadline: float) -> Usable | Failure:
+    async def _try(self, upstream: Upstream, chat: ChatRequest, deadline: float, *, probes: bool) -> Usable | Failure:
         upstream.in_flight += 1
+        found = None
         try:
             found = await attempt(self._session, upstream, chat, deadline)
-        except BaseException:  # the client left: that says nothing about the upstream
-            upstream.in_flight -= 1
-            upstream.breaker.forget()
-            raise
+        finally:
+            if not isinstance(found, Usable):
+                upstream.in_flight -= 1
+            if found is None and probes:  # the client left: that says nothing about the upstream
+                upstream.breaker.forget()
         now = asyncio.get_running_loop().time()
         if isinstance(found, Usable):
             upstream.breaker.record(now, ok=True)
             return found
-        upstream.in_flight -= 1
         if found.retry_after is not None:
             upstream.breaker.rest(now + found.retry_after)
         if operators_fault(found):
             upstream.breaker.trip(now)
         elif counts_against(found):
             upstream.breaker.record(now, ok=False)
-        else:
+        elif probes:
             upstream.breaker.forget()
         return found
 
@@ -120,7 +135,7 @@ def release(found: Usable) -> None:
 
 
 def nobody_answered(walk: Walk, retry_after: float) -> RefusedError:
-    """Say that no upstream answered: as the last one said it, or in our own words."""
+    """Say that no upstream answered, and what came of each attempt."""
     seconds = str(max(round(retry_after), 1)).encode()
     if not walk.failures:
         return RefusedError(
@@ -135,7 +150,7 @@ def nobody_answered(walk: Walk, retry_after: float) -> RefusedError:
     tried = "; ".join(f"{failure.upstream.label}: {failure.reason}" for failure in walk.failures)
     status = 504 if last.timed_out else 502
     headers = []
-    if last.status is not None and (last.status == 429 or last.status >= 500):  # noqa: PLR2004
+    if last.status is not None and (last.status == 429 or 500 <= last.status < 600):  # noqa: PLR2004
         status = last.status
         headers = [(b"retry-after", seconds)] if last.retry_after is not None else []
     return RefusedError(

@@ -181,7 +181,8 @@ class FittedMultiResolution:
         m, nowhere = len(self.models), np.zeros((1, 0), dtype=np.intp)
         known = _totals(self.evidence, self.levels)[None, :]
         score, cost = self._base[None, :m].copy(), self._base[None, m : 2 * m].copy()
-        return MultiResolutionEstimate(self, nowhere, np.zeros((1, 0, 0)), score, cost, known, np.ones(1, dtype=bool))
+        none = np.zeros((1, len(self.levels.bounds), 0))
+        return MultiResolutionEstimate(self, nowhere, none, score, cost, known, np.ones(1, dtype=bool))
 
     @cached_property
     def _quantities(self) -> dict[str, tuple[Floats, Floats]]:
