@@ -64,13 +64,14 @@ async def chat_completions(gateway: "Gateway", scope: Scope, receive: Receive, s
     gateway.running += 1
     watch = Disconnected(receive)
     try:
-        await _answer(gateway, send, plan, course, opened)
+        await _answer(gateway, send, plan, course, opened, _limits_left(gateway, caller))
     except asyncio.CancelledError:
         await _cancelled(send, course, is_gone=watch.happened)
     finally:
         watch.stop()
         gateway.running -= 1
         _close(gateway, plan, course, grant)
+        gateway.tracing.record(plan, course, scope["headers"])
         _done_with(opened)
 
 
@@ -122,10 +123,17 @@ def _admit(gateway: "Gateway", caller: "Caller", plan: Plan) -> "Grant":
     return gateway.access.admit(caller, tokens=tokens, cost_usd=plan.ranking[0][2], now=time.time())
 
 
-async def _answer(gateway: "Gateway", send: Send, plan: Plan, course: Course, opened: asyncio.Future[None]) -> None:
+def _limits_left(gateway: "Gateway", caller: "Caller") -> Headers:
+    """Return the headers that tell a client with limits how much is left of them."""
+    return gateway.access.headers(caller, time.time()) if gateway.limits(caller) else []
+
+
+async def _answer(
+    gateway: "Gateway", send: Send, plan: Plan, course: Course, opened: asyncio.Future[None], extra: Headers
+) -> None:
     """Have the request answered, by an upstream or with an error; only a cancellation comes out of here."""
     server = gateway.settings.server
-    mark = [(b"x-avengers-pro-decision", plan.id.encode())] if server.headers else []
+    mark = [(b"x-avengers-pro-decision", plan.id.encode()), *extra] if server.headers else extra
 
     async def fail(refusal: RefusedError) -> None:
         await break_off(send, course, refusal, mark)
@@ -133,7 +141,7 @@ async def _answer(gateway: "Gateway", send: Send, plan: Plan, course: Course, op
     async with Contained(f"the request {plan.id}", fail):
         try:
             async with asyncio.timeout(server.request_timeout):
-                await _relay(gateway, send, plan, course, opened)
+                await _relay(gateway, send, plan, course, opened, extra)
         except RefusedError as refusal:
             course.outcome = "upstream-error" if course.walk.failures else "unavailable"
             await asyncio.wait([opened])
@@ -144,7 +152,9 @@ async def _answer(gateway: "Gateway", send: Send, plan: Plan, course: Course, op
             await fail(RefusedError(504, message, kind="server_error", code="timeout"))
 
 
-async def _relay(gateway: "Gateway", send: Send, plan: Plan, course: Course, opened: asyncio.Future[None]) -> None:
+async def _relay(
+    gateway: "Gateway", send: Send, plan: Plan, course: Course, opened: asyncio.Future[None], extra: Headers
+) -> None:
     """Find an upstream that answers, and pass its answer on.
 
     Raises:
@@ -155,7 +165,7 @@ async def _relay(gateway: "Gateway", send: Send, plan: Plan, course: Course, ope
     try:
         await _recorded(gateway, opened)
         course.served, course.endpoint = found.upstream.card, found.upstream.label
-        ours = reply_headers(plan, course) if gateway.settings.server.headers else []
+        ours = [*reply_headers(plan, course), *extra] if gateway.settings.server.headers else extra
         await deliver(send, found, course, ours, transcript)
     finally:
         release(found)

@@ -19,6 +19,7 @@ from avengers_pro.gateway.access.limits import Caller
 from avengers_pro.gateway.asgi import ClientGoneError, internal_error, read_body
 from avengers_pro.gateway.chat import plan_of
 from avengers_pro.gateway.controls import read_controls
+from avengers_pro.gateway.openapi import document
 from avengers_pro.gateway.refused import RefusedError, error_body
 from avengers_pro.gateway.request import read_chat
 from avengers_pro.gateway.settings import OWN_MODEL_NAME
@@ -49,6 +50,7 @@ def make_routes(gateway: "Gateway") -> Starlette:
         Route("/v1/route", api.route, methods=["POST"]),
         Route("/v1/feedback", api.feedback, methods=["POST"]),
         Route("/v1/decisions/{decision}", api.decision),
+        Route("/openapi.json", api.openapi),
         Route("/healthz", api.healthz),
         Route("/readyz", api.readyz),
         Route("/admin/reload", api.reload, methods=["POST"]),
@@ -127,23 +129,29 @@ class _Api:
         if (given.score is None) == (given.thumbs is None):
             raise RefusedError(400, "give score (from 0 to 1) or thumbs (true or false), one of them", param="score")
         score = given.score if given.score is not None else 1.0 if given.thumbs else 0.0
-        known = await self._gateway.ledger.feedback(
+        await self._own(caller, given.decision)
+        await self._gateway.ledger.feedback(
             given.decision, score=score, comment=given.comment, key=caller.key, at=time.time()
         )
-        if not known:
-            raise RefusedError(404, f"no decision has the id {given.decision!r}", code="decision_not_found")
         return _json({"decision": given.decision, "score": score})
 
     async def decision(self, request: Request) -> Response:
         caller = self._caller(request)
-        name = request.path_params["decision"]
+        found = await self._own(caller, request.path_params["decision"])
+        return _json({key: _decoded(key, value) for key, value in found.items()})
+
+    async def _own(self, caller: Caller, name: str) -> dict[str, Any]:
+        """Return a decision's row; those of other keys are there for administrators alone."""
         found = await self._gateway.ledger.decision(name)
         if found is None or (caller.role != "admin" and found["key"] != caller.key):
             raise RefusedError(404, f"no decision has the id {name!r}", code="decision_not_found")
-        return _json({key: _decoded(key, value) for key, value in found.items()})
+        return found
 
     async def healthz(self, request: Request) -> Response:  # noqa: ARG002
         return _json({"status": "ok"})
+
+    async def openapi(self, request: Request) -> Response:  # noqa: ARG002
+        return _json(document())
 
     async def readyz(self, request: Request) -> Response:  # noqa: ARG002
         ready = self._gateway.is_ready

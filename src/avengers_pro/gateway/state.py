@@ -19,6 +19,7 @@ from avengers_pro.gateway.prices import priced
 from avengers_pro.gateway.sessions import Sessions
 from avengers_pro.gateway.settings import Settings
 from avengers_pro.gateway.telemetry import Telemetry
+from avengers_pro.gateway.tracing import Tracing
 from avengers_pro.gateway.transcript import Transcript
 from avengers_pro.gateway.upstreams import Upstreams
 from avengers_pro.gateway.walk import Walker
@@ -46,6 +47,7 @@ class Gateway:
         access: Who may do how much.
         sessions: Conversations.
         telemetry: Metrics.
+        tracing: Spans.
         running: Requests being answered.
     """
 
@@ -58,6 +60,7 @@ class Gateway:
     access: Access
     sessions: Sessions
     telemetry: Telemetry
+    tracing: Tracing
     session: "ClientSession"
 
     def __init__(self, router_path: Path, settings: Settings, environ: Mapping[str, str]) -> None:
@@ -86,6 +89,8 @@ class Gateway:
         async with AsyncExitStack() as stack:
             self.settings = settings = _with_prices(settings)
             self.sessions, self.telemetry = Sessions(settings.sessions), Telemetry()
+            self.tracing = Tracing(settings.telemetry)
+            stack.callback(self.tracing.close)
             self.decider = await asyncio.to_thread(self._decider)
             self.ledger = await Ledger.open(settings.store.database_url(self._environ))
             stack.push_async_callback(self.ledger.close)

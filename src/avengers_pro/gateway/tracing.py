@@ -3,6 +3,7 @@
 Prompts and answers are never put into a span.
 """
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,20 +44,20 @@ class Tracing:
         """Whether spans are made."""
         return self._tracer is not None
 
-    def record(self, plan: "Plan", course: "Course", headers: Headers, started_ns: int) -> None:
+    def record(self, plan: "Plan", course: "Course", headers: Headers) -> None:
         """Make the span of a request that has ended.
 
         Args:
             plan: What was decided.
             course: How it went.
             headers: Of the request; its trace context becomes the parent.
-            started_ns: Unix time at which it came, in nanoseconds.
         """
         if self._tracer is None:
             return
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
+        started_ns = time.time_ns() - round((time.perf_counter() - course.started) * 1e9)
         carrier = {name.decode(): value.decode("latin-1") for name, value in headers if name in _CARRIED}
         span = self._tracer.start_span(
             f"chat {plan.chat.model}", extract(carrier), SpanKind.SERVER, attributes=_attributes(plan, course),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avengers_pro.errors import AvengersProError, StoreError
+from avengers_pro.gateway.attempt import BROKEN
 
 if TYPE_CHECKING:
     from avengers_pro.gateway.state import Gateway
@@ -64,7 +65,7 @@ async def _probe(gateway: "Gateway", upstream: "Upstream") -> None:
         try:
             async with gateway.session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
                 well = response.status < 500  # noqa: PLR2004  it is there, whatever it thinks of the question
-        except (aiohttp.ClientError, TimeoutError):
+        except (*BROKEN, TimeoutError):
             well = False
         now = asyncio.get_running_loop().time()
         if upstream.breaker.resting(now) == 0:

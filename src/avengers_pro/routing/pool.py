@@ -132,13 +132,13 @@ def _card(row: Any, where: str) -> ModelCard:
         card = msgspec.convert(own, ModelCard)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{where} ({row.get('name', 'without a name')}): {error}") from error
-    _check(card, f"{where} ({card.name!r})")
+    if not card.name.isprintable() or not card.name.strip():
+        raise SettingsError(f"{where}: a name must be printable, got {card.name!r}")
+    _check(card, f"{where} ({card.name})")
     return card
 
 
 def _check(card: ModelCard, where: str) -> None:
-    if not card.name.isprintable() or not card.name.strip():
-        raise SettingsError(f"{where}: a name must be printable, got {card.name!r}")
     for name in ("input_price", "output_price", "cached_input_price"):
         value = getattr(card, name)
         if value is not None and not 0 <= value < float("inf"):
