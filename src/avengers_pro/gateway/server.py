@@ -1,12 +1,14 @@
 """The HTTP server around the gateway: listening, signals, draining, logs."""
 
 import asyncio
+import ctypes
 import errno
 import gc
 import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
@@ -84,13 +86,16 @@ def run(app: App, settings: Settings, *, started: Callable[[str], None] | None =
 
 
 def _spare_collections() -> None:
-    """Keep the cyclic garbage collector from walking router, libraries and weights again and again.
+    """Settle down after the start: keep the garbage collector from walking what stays, and give memory back.
 
     What is there now stays; requests leave little behind that is cyclic. Measured: a fifth of a request's CPU.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # glibc keeps what loading needed for a moment, some 13 MB
+        trim(0)
 
 
 class _Lifespan(LifespanOn):

@@ -118,7 +118,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool = True
     ttl: Seconds = 3600.0
     cache_ttl: SecondsFromZero = 300.0
-    max_sessions: Count = 100_000
+    max_sessions: Count = 20_000
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
