@@ -87,13 +87,13 @@ async def attempt(session: ClientSession, upstream: Upstream, chat: ChatRequest,
         if chat.stream:
             async with asyncio.timeout_at(until):
                 response = await session.post(
-                    upstream.url, data=body, headers=upstream.headers, timeout=upstream.timeout(), allow_redirects=False
+                    upstream.url, data=body, headers=upstream.headers, timeout=upstream.timeout, allow_redirects=False
                 )
                 found = await _judge(upstream, response, chat, hide=hide)
         else:
             async with asyncio.timeout_at(until):
                 response = await session.post(
-                    upstream.url, data=body, headers=upstream.headers, timeout=upstream.timeout(), allow_redirects=False
+                    upstream.url, data=body, headers=upstream.headers, timeout=upstream.timeout, allow_redirects=False
                 )
             found = await _judge(upstream, response, chat, hide=hide)
     except aiohttp.ConnectionTimeoutError:

@@ -3,18 +3,17 @@
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
+from aiohttp import ClientTimeout
+from multidict import CIMultiDict
+from yarl import URL
 
 from avengers_pro.errors import SettingsError
 from avengers_pro.gateway.breaker import Breaker
 from avengers_pro.gateway.request import ChatRequest, Fields
 from avengers_pro.gateway.settings import BreakerSettings
 from avengers_pro.routing.pool import Endpoint, ModelCard
-
-if TYPE_CHECKING:
-    from aiohttp import ClientTimeout
 
 _USAGE = msgspec.Raw(b'{"include_usage":true}')
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -34,6 +33,7 @@ class Upstream:
         label: What logs, metrics and the ledger call it; holds no secret.
         url: Of chat completions.
         headers: Sent with every request, the provider's key among them; never logged.
+        timeout: What the client library watches over; silence is watched by ``attempt``.
         breaker: Whether it is in use.
         in_flight: Requests it is answering.
     """
@@ -44,13 +44,15 @@ class Upstream:
         Raises:
             SettingsError: If the variable that should hold its key is not set, or a header cannot be sent.
         """
-        from yarl import URL
-
         self.card, self.endpoint, self.breaker = card, endpoint, breaker
         base = URL(endpoint.base_url)
         self.url = base.with_path(base.path.rstrip("/") + "/chat/completions").with_query(base.query)
         self.label = f"{card.name}@{base.host}:{base.port}"
-        self.headers = {"content-type": "application/json", "accept-encoding": "identity", **endpoint.extra_headers}
+        # The client library's own types: made once, they cost nothing with each request.
+        self.timeout = ClientTimeout(total=endpoint.total_timeout, sock_connect=endpoint.connect_timeout)
+        self.headers = CIMultiDict(
+            {"content-type": "application/json", "accept-encoding": "identity", **endpoint.extra_headers}
+        )
         if endpoint.api_key_env is not None:
             key = environ.get(endpoint.api_key_env)
             if not key:
@@ -65,13 +67,6 @@ class Upstream:
         self._name = msgspec.Raw(msgspec.json.encode(endpoint.upstream_model or card.name))
         self._extra = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in endpoint.extra_body.items()}
         self.in_flight = 0
-
-    def timeout(self) -> "ClientTimeout":
-        """Return the limits that the client library watches over; not those of silence, see ``attempt``."""
-        from aiohttp import ClientTimeout
-
-        mine = self.endpoint
-        return ClientTimeout(total=mine.total_timeout, sock_connect=mine.connect_timeout)
 
     def body(self, chat: ChatRequest) -> tuple[bytes, bool]:
         """Return the request as this endpoint gets it, and whether usage was asked for that the client did not want."""
