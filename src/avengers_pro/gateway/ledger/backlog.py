@@ -4,7 +4,7 @@ import asyncio
 
 from avengers_pro.gateway.ledger.batch import Batch, Waiting
 from avengers_pro.gateway.ledger.rows import Closing, Opening
-from avengers_pro.gateway.ledger.sums import Begun, known
+from avengers_pro.gateway.ledger.sums import Begun
 
 LINGER_S = 0.05
 """How long closings gather: nobody waits for them, and many together cost less."""
@@ -59,9 +59,9 @@ class Backlog:
         begun = Begun(
             opening.at,
             opening.key,
-            known(opening.baseline_cost_usd),
-            known(opening.expected_score),
-            known(opening.baseline_score),
+            opening.baseline_cost_usd,
+            opening.expected_score,
+            opening.baseline_score,
         )
         waiting = Waiting(opening, begun, durable, self._loop.time() + self._deadline_s)
         if self._closed is not None:

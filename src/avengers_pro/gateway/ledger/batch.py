@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select
 
 from avengers_pro.errors import StoreError
 from avengers_pro.gateway.ledger.rows import Closing, Opening
@@ -50,10 +49,12 @@ class Batch:
     Attributes:
         openings: To be inserted.
         closings: To be added to their rows, which are written or among the openings.
+        is_committing: True when a commit was tried and its end is not known: it may have taken effect.
     """
 
     openings: list[Waiting] = field(default_factory=list)
     closings: list[tuple[Closing, Begun]] = field(default_factory=list)
+    is_committing: bool = False
 
     def __len__(self) -> int:
         return len(self.openings) + len(self.closings)
@@ -63,35 +64,44 @@ class Batch:
         yield from (Batch(openings=[waiting]) for waiting in self.openings)
         yield from (Batch(closings=[closing]) for closing in self.closings)
 
-    async def write(self, connection: AsyncConnection, statements: Statements, process: str) -> None:
-        """Execute the statements; the caller commits."""
-        await self._write_openings(connection, statements, process)
-        await self._write_closings(connection, statements)
-        texts = [(waiting.opening.id, "text", waiting.opening.text) for waiting in self.openings]
-        texts += [(closing.id, "answer", closing.answer) for closing, _ in self.closings]
-        kept = [(row, part, storable(text)) for row, part, text in texts if text is not None]
-        if kept:
-            await connection.exec_driver_sql(statements.insert_text, kept)
+    def write(self, connection: Connection, statements: Statements, process: str) -> None:
+        """Write all rows in one transaction."""
+        self._write_openings(connection, statements, process)
+        self._write_closings(connection, statements)
+        self._write_texts(connection, statements)
+        self.is_committing = True
+        connection.commit()
+        self.is_committing = False
 
-    async def _write_openings(self, connection: AsyncConnection, statements: Statements, process: str) -> None:
+    def _write_openings(self, connection: Connection, statements: Statements, process: str) -> None:
         if self.openings:
             rows = [statements.opening_row(waiting.opening, process) for waiting in self.openings]
-            await connection.exec_driver_sql(statements.insert_opening, rows)
+            connection.exec_driver_sql(statements.insert_opening, rows)
 
-    async def _write_closings(self, connection: AsyncConnection, statements: Statements) -> None:
+    def _write_closings(self, connection: Connection, statements: Statements) -> None:
         if self.closings:
             rows = [statements.closing_row(closing) for closing, _ in self.closings]
-            await connection.exec_driver_sql(statements.update_closing, rows)
+            connection.exec_driver_sql(statements.update_closing, rows)
             additions = Additions()
             for closing, begun in self.closings:
                 additions.add_request(begun, closing)
-            await connection.exec_driver_sql(statements.add_to_hourly, additions.rows())
+            connection.exec_driver_sql(statements.add_to_hourly, additions.rows())
 
-    async def is_written(self, connection: AsyncConnection) -> bool:
+    def _write_texts(self, connection: Connection, statements: Statements) -> None:
+        openings = [waiting.opening for waiting in self.openings]
+        rows = [(one.id, "text", storable(one.text)) for one in openings if one.text is not None]
+        rows += [(one.id, "answer", storable(one.answer)) for one, _ in self.closings if one.answer is not None]
+        if rows:
+            connection.exec_driver_sql(statements.insert_text, rows)
+
+    def is_written(self, connection: Connection) -> bool:
         """True if a commit of this batch took effect although it seemed to fail: any one of its rows tells."""
         if self.openings:
             query = select(decisions.c.id).where(decisions.c.id == self.openings[0].opening.id)
         else:
             closing = self.closings[0][0]
             query = select(decisions.c.id).where(decisions.c.id == closing.id, decisions.c.outcome == closing.outcome)
-        return (await connection.execute(query)).first() is not None
+        found = connection.execute(query).first() is not None
+        connection.rollback()
+        self.is_committing = False
+        return found

@@ -2,11 +2,12 @@
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, event, make_url
+from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
@@ -15,7 +16,6 @@ from sqlalchemy.exc import (
     DBAPIError,
     IntegrityError,
     InterfaceError,
-    NoSuchModuleError,
     ProgrammingError,
     SQLAlchemyError,
 )
@@ -36,7 +36,7 @@ _DRIVERS = {
 _COMMAND_TIMEOUT_S = 25.0
 """A transaction on PostgreSQL ends within this time; it must be less than half of ``presence.GONE_AFTER_S``."""
 _LONGEST_BUSY_S = 1.0
-"""How long SQLite itself waits for another's transaction; the callers try again until their own deadline."""
+"""How long the database itself waits for another's transaction; the callers try again until their own deadline."""
 _PASSING_SQLITE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _PASSING_CLASSES = {"08", "40", "57"}
 """PostgreSQL: connection lost, transaction rolled back for the sake of another, shut down by an operator."""
@@ -99,25 +99,36 @@ def file_of(url: URL) -> Path | None:
 
 
 def make_engine(url: URL, deadline_s: float, *, is_patient: bool = False) -> AsyncEngine:
-    """Return an engine; nothing is connected yet.
+    """Return an engine; nothing is connected yet. Its errors hold no values: these may be prompts.
 
     Args:
         url: From ``parse_url``.
         deadline_s: How long to wait for a connection, in seconds.
         is_patient: True if one statement may take any time, as in a migration.
-
-    Raises:
-        SettingsError: If the URL has parts that the driver does not know.
     """
-    if file_of(url) is None:
-        limits = {"timeout": deadline_s, "command_timeout": None if is_patient else _COMMAND_TIMEOUT_S}
-        try:
-            return create_async_engine(url, connect_args=limits, pool_pre_ping=True, pool_timeout=deadline_s)
-        except (SQLAlchemyError, NoSuchModuleError) as error:
-            raise SettingsError(f"the store's URL {shown(url)}: {error}") from error
     busy_s = min(deadline_s, _LONGEST_BUSY_S)
-    engine = create_async_engine(url, connect_args={"timeout": busy_s}, pool_timeout=deadline_s)
-    event.listen(engine.sync_engine, "connect", _set_up_sqlite_connection)
+    if file_of(url) is not None:
+        engine = create_async_engine(
+            url, connect_args={"timeout": busy_s}, pool_timeout=deadline_s, hide_parameters=True
+        )
+        event.listen(engine.sync_engine, "connect", _set_up_sqlite_connection)
+        return engine
+    limits = {"timeout": deadline_s, "command_timeout": None if is_patient else _COMMAND_TIMEOUT_S}
+    engine = create_async_engine(
+        url, connect_args=limits, pool_pre_ping=True, pool_timeout=deadline_s, hide_parameters=True
+    )
+    if not is_patient:
+        set_up = partial(_set_up_postgresql_connection, int(busy_s * 1_000))
+        event.listen(engine.sync_engine, "connect", set_up)
+    return engine
+
+
+def make_thread_engine(url: URL, deadline_s: float) -> Engine:
+    """Return an engine for the same SQLite file on the standard library's driver, for use in one thread."""
+    busy_s = min(deadline_s, _LONGEST_BUSY_S)
+    plain = url.set(drivername="sqlite+pysqlite")
+    engine = create_engine(plain, connect_args={"timeout": busy_s}, poolclass=NullPool, hide_parameters=True)
+    event.listen(engine, "connect", _set_up_sqlite_connection)
     return engine
 
 
@@ -131,6 +142,14 @@ def _set_up_sqlite_connection(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.close()
+
+
+def _set_up_postgresql_connection(busy_ms: int, connection: Any, _record: object) -> None:
+    """Wait for another's lock no longer than SQLite does; the callers try again until their own deadline."""
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = {busy_ms}")
+    cursor.close()
+    connection.commit()
 
 
 async def prepare_file(connection: AsyncConnection) -> None:
@@ -206,12 +225,17 @@ async def give_back(connection: AsyncConnection, pages: int) -> bool:
         return False
     raw = await connection.get_raw_connection()
     driver: Any = raw.driver_connection
+    before = await _free_pages(connection)
     try:
         # Only a script is run to its end, and this PRAGMA frees one page at each step.
         await driver.executescript(f"PRAGMA incremental_vacuum({pages})")
     except sqlite3.OperationalError:  # someone is busy: new rows will use these pages, or the next pruning sees to it
         return False
-    return bool((await connection.exec_driver_sql("PRAGMA freelist_count")).scalar_one())
+    return 0 < await _free_pages(connection) < before  # a file made elsewhere may not be able to shrink
+
+
+async def _free_pages(connection: AsyncConnection) -> int:
+    return int((await connection.exec_driver_sql("PRAGMA freelist_count")).scalar_one())
 
 
 def is_passing(error: Exception) -> bool:
@@ -229,7 +253,7 @@ def is_passing(error: Exception) -> bool:
 
 def is_row_fault(error: Exception) -> bool:
     """True if one row of the transaction is at fault, so that the others can be written without it."""
-    if isinstance(error, IntegrityError | DataError | InterfaceError | ProgrammingError | ROW_FAULTS):
+    if isinstance(error, (*ROW_FAULTS, IntegrityError, DataError, InterfaceError, ProgrammingError)):
         return True
     return isinstance(error, DBAPIError) and _state(error)[:2] in _ROW_FAULT_CLASSES
 

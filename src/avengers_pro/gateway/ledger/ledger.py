@@ -130,8 +130,8 @@ class Ledger:
     def finish(self, closing: Closing) -> None:
         """Queue what is known when a request is over; never blocks, never raises.
 
-        It is written within about LINGER_S, and tried again for as long as the database fails. It may come right
-        before its own ``begin``. A second one of the same request is lost.
+        It is written within about 50 ms, and tried again for as long as the database fails. It may come right before
+        its own ``begin``. A second one of the same request is lost.
         """
         self._backlog.finish(closing)
 
@@ -229,8 +229,8 @@ class Ledger:
         """Sum over the requests begun in a range of time that are over.
 
         Whole hours come from hourly sums, so the range may be long; the rows of an hour that is only partly in the
-        range are summed themselves. Where those were pruned, the range is widened to the whole hour, as the result
-        says. A score given before its request was over is counted a few seconds later.
+        range are summed themselves. Where those were pruned, or are more than 100,000, the range is widened to the
+        whole hour, as the result says. A score given before its request was over is counted a few seconds later.
 
         Args:
             since: In Unix seconds.

@@ -174,7 +174,7 @@ class Stats:
 
     Attributes:
         since: Start of the range that was summed, in Unix seconds: as asked for, or the start of that hour
-            where rows of it were pruned and only the hour's sums are left.
+            where its rows were pruned or are too many, so that only the hour's sums are at hand.
         until: End of the range, likewise; infinity = everything so far.
         total: Over all requests.
         models: By the model that answered; None = none did.

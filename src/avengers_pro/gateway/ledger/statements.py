@@ -3,7 +3,8 @@
 Compiling them for each batch and adapting each value would cost more than writing the rows.
 """
 
-from operator import attrgetter
+import math
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from sqlalchemy import Dialect, Insert, Update, bindparam, insert, update
@@ -36,30 +37,49 @@ class Statements:
 
     def __init__(self, dialect: Dialect) -> None:
         self.insert_opening, names = _compile(insert(decisions), [*_OPENING, "process"], dialect)
-        self._process = names.index("process")
-        names.remove("process")
-        self._opening_values = attrgetter(*names)
-        self._opening_numbers, self._opening_texts = _places(names, _NUMBERS), _places(names, _FOREIGN)
+        self._opening = _Row(names[:-1])  # the process is the last column of the table
 
         values: dict[str, Any] = {name: bindparam(name) for name in _CLOSING} | {"closed_at": bindparam("at")}
         closing = update(decisions).where(decisions.c.id == bindparam("row_id"), unfinished).values(values)
         self.update_closing, names = _compile(closing, None, dialect)
-        names[names.index("row_id")] = "id"
-        self._closing_values = attrgetter(*names)
-        self._closing_numbers, self._closing_texts = _places(names, _NUMBERS), _places(names, _FOREIGN)
+        self._closing = _Row(["id" if name == "row_id" else name for name in names])
 
         self.insert_text, _ = _compile(insert(texts), ["id", "part", "text"], dialect)
         self.add_to_hourly, _ = _compile(add_to_hourly(dialect.name), ["hour", "model", "key", *SUMS], dialect)
 
     def opening_row(self, opening: Opening, process: str) -> Row:
         """Return the values of one ``insert_opening``."""
-        row = _cleaned(self._opening_values(opening), self._opening_numbers, self._opening_texts)
-        row.insert(self._process, process)
-        return tuple(row)
+        return (*self._opening.of(opening), process)
 
     def closing_row(self, closing: Closing) -> Row:
         """Return the values of one ``update_closing``."""
-        return tuple(_cleaned(self._closing_values(closing), self._closing_numbers, self._closing_texts))
+        return self._closing.of(closing)
+
+
+class _Row:
+    """Takes values from an opening or closing, and replaces those that cannot be stored."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._values = attrgetter(*names)
+        self._number_places = [place for place, name in enumerate(names) if name in _NUMBERS]
+        self._text_places = [place for place, name in enumerate(names) if name in _FOREIGN]
+        self._numbers = itemgetter(*self._number_places)
+
+    def of(self, source: Opening | Closing) -> Row:
+        row: Row = self._values(source)
+        # One NaN or infinity among the summands shows in the sum; looking at each would take several times as long.
+        if math.isfinite(sum(filter(None, self._numbers(row)))):
+            for place in self._text_places:
+                if row[place] is not None and not _is_plain(row[place]):
+                    break
+            else:
+                return row
+        values = list(row)
+        for place in self._number_places:
+            values[place] = known(values[place])
+        for place in self._text_places:
+            values[place] = None if values[place] is None else storable(values[place])
+        return tuple(values)
 
 
 def storable(text: str) -> str:
@@ -69,18 +89,8 @@ def storable(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def _cleaned(values: Row, numbers: list[int], foreign: list[int]) -> list[Any]:
-    row = list(values)
-    for place in numbers:
-        row[place] = known(row[place])
-    for place in foreign:
-        if row[place] is not None:
-            row[place] = storable(row[place])
-    return row
-
-
-def _places(names: list[str], of: set[str]) -> list[int]:
-    return [place for place, name in enumerate(names) if name in of]
+def _is_plain(text: str) -> bool:
+    return text.isascii() and "\0" not in text
 
 
 def _compile(statement: Insert | Update, names: list[str] | None, dialect: Dialect) -> tuple[str, list[str]]:

@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass, fields
-from operator import add
+from operator import attrgetter, itemgetter
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Insert, and_, case, func
@@ -18,6 +19,7 @@ SUMS = tuple(field.name for field in fields(Totals))
 Group = tuple[int, str, str]
 """Primary key of ``hourly``: the hour's first Unix second, model, API key."""
 Number = int | float
+_in_order = attrgetter(*SUMS)
 
 
 @dataclass(slots=True, eq=False)
@@ -47,25 +49,50 @@ class Additions:
     """What a transaction adds to ``hourly``, by row of it."""
 
     def __init__(self) -> None:
-        self._sums: dict[Group, tuple[Number, ...]] = {}
+        self._sums: dict[Group, SimpleNamespace] = {}
 
     def add_request(self, begun: Begun, closing: Closing) -> None:
-        """Add a request that is over."""
-        self._add(begun, closing.served_by, _share(begun, closing))
+        """Add a request that is over; ``sums_over_rows`` says the same in SQL."""
+        sums = self._of(begun, closing.served_by)
+        sums.requests += 1
+        sums.errors += closing.outcome not in NO_ERRORS
+        sums.fallbacks += closing.fallbacks > 0
+        cost, baseline_cost = known(closing.cost_usd), known(begun.baseline_cost_usd)
+        if cost is None:
+            sums.unpriced += 1
+        else:
+            sums.cost_usd += cost
+        if cost is None or baseline_cost is None:
+            sums.uncompared += 1
+        else:
+            sums.baseline_cost_usd += baseline_cost
+            sums.saved_usd += baseline_cost - cost
+        expected_score, baseline_score = known(begun.expected_score), known(begun.baseline_score)
+        if expected_score is None or baseline_score is None:
+            sums.unscored += 1
+        else:
+            sums.expected_score_sum += expected_score
+            sums.baseline_score_sum += baseline_score
+        sums.prompt_tokens += closing.prompt_tokens or 0
+        sums.completion_tokens += closing.completion_tokens or 0
+        sums.unmetered += closing.prompt_tokens is None or closing.completion_tokens is None
 
     def add_feedback(self, begun: Begun, model: str | None, *, requests: int, score: float) -> None:
         """Add the score of so many requests, or with ``requests=0`` the change of one that was added before."""
-        share = dict.fromkeys(SUMS, 0) | {"feedback": requests, "feedback_score_sum": score}
-        self._add(begun, model, tuple(share.values()))
+        sums = self._of(begun, model)
+        sums.feedback += requests
+        sums.feedback_score_sum += score
 
     def rows(self) -> list[tuple[Any, ...]]:
         """Return rows for ``add_to_hourly``, ordered so that two transactions never wait for each other."""
-        return [(*group, *sums) for group, sums in sorted(self._sums.items())]
+        return [(*group, *_in_order(sums)) for group, sums in sorted(self._sums.items(), key=itemgetter(0))]
 
-    def _add(self, begun: Begun, model: str | None, share: tuple[Number, ...]) -> None:
+    def _of(self, begun: Begun, model: str | None) -> SimpleNamespace:
         group = (hour_of(begun.at), model or NO_NAME, begun.key or NO_NAME)
-        before = self._sums.get(group)
-        self._sums[group] = share if before is None else tuple(map(add, before, share))
+        sums = self._sums.get(group)
+        if sums is None:
+            sums = self._sums[group] = SimpleNamespace(**dict.fromkeys(SUMS, 0))
+        return sums
 
 
 def add_to_hourly(dialect: str) -> Insert:
@@ -89,32 +116,6 @@ def hour_of(at: float) -> int:
 def known(number: float | None) -> float | None:
     """Return the number; None if it is NaN or infinite."""
     return number if number is None or math.isfinite(number) else None
-
-
-def _share(begun: Begun, closing: Closing) -> tuple[Number, ...]:
-    """Return what one request adds, in the order of SUMS; ``sums_over_rows`` says the same in SQL."""
-    cost, baseline_cost = known(closing.cost_usd), begun.baseline_cost_usd
-    is_compared = cost is not None and baseline_cost is not None
-    is_scored = begun.expected_score is not None and begun.baseline_score is not None
-    prompt_tokens, completion_tokens = closing.prompt_tokens, closing.completion_tokens
-    return (
-        1,
-        int(closing.outcome not in NO_ERRORS),
-        int(closing.fallbacks > 0),
-        cost or 0.0,
-        int(cost is None),
-        (baseline_cost or 0.0) if is_compared else 0.0,
-        (baseline_cost or 0.0) - (cost or 0.0) if is_compared else 0.0,
-        int(not is_compared),
-        (begun.expected_score or 0.0) if is_scored else 0.0,
-        (begun.baseline_score or 0.0) if is_scored else 0.0,
-        int(not is_scored),
-        prompt_tokens or 0,
-        completion_tokens or 0,
-        int(prompt_tokens is None or completion_tokens is None),
-        0,
-        0.0,
-    )
 
 
 def sums_over_rows() -> list[ColumnElement[Any]]:

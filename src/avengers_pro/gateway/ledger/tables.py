@@ -31,7 +31,6 @@ decisions = Table(
     Column("stream", Boolean, nullable=False),
     Column("router", Text, nullable=False),
     Column("decision_us", Double),
-    Column("process", Text, nullable=False),
     Column("closed_at", Double),
     Column("outcome", Text),
     Column("status", Integer),
@@ -51,6 +50,7 @@ decisions = Table(
     Column("clusters", Text, nullable=False),
     Column("candidates", Text, nullable=False),
     Column("attempts", Text),
+    Column("process", Text, nullable=False),
 )
 """One row a request: inserted when its model is chosen, updated once when it is over (until then outcome is NULL)."""
 

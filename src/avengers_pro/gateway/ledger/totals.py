@@ -1,6 +1,7 @@
 """Sums over a range of time: whole hours from ``hourly``, the ends of the range from the rows themselves.
 
-Rows of a pruned hour are gone, so a range that ends inside of one is widened to the whole hour.
+Where the rows of such an end are pruned, or too many to be summed while someone waits, the range is widened to the
+whole hour.
 """
 
 import math
@@ -19,6 +20,8 @@ from avengers_pro.gateway.ledger.tables import NO_NAME, decisions, hourly, marks
 
 PRUNED = "pruned"
 """Name of the mark up to which rows may be missing."""
+MOST_ROWS = 100_000
+"""Requests in an hour that are summed row by row; that takes some tenths of a second."""
 _Sums = dict[str, tuple[Number, ...]]
 
 
@@ -29,12 +32,16 @@ class _Range:
     since: float
     until: float
 
-    def widened(self, pruned: float) -> "_Range":
-        """Move an end that lies in an hour with missing rows to that hour's edge."""
+    def ragged(self) -> set[int]:
+        """Return the hours that are only partly in the range, of those at its ends."""
+        return {hour_of(end) for end in (self.since, self.until) if math.isfinite(end) and end % HOUR_S}
+
+    def widened(self, hours: set[int]) -> "_Range":
+        """Move ends that lie in these hours to their edges."""
         since, until = self.since, self.until
-        if hour_of(since) <= pruned:
+        if hour_of(since) in hours:
             since = hour_of(since)
-        if math.isfinite(until) and hour_of(until) <= pruned:
+        if math.isfinite(until) and hour_of(until) in hours:
             until = math.ceil(until / HOUR_S) * HOUR_S
         return _Range(float(since), float(until))
 
@@ -72,7 +79,7 @@ async def _read(
     asked = _Range(since, math.inf if until is None else until)
 
     async def read(connection: AsyncConnection) -> tuple[_Range, _Sums]:
-        whole = asked.widened(await pruned_up_to(connection))
+        whole = asked.widened(await _hours_without_rows(connection, asked.ragged()))
         hours, ends = whole.parts()
         sums: _Sums = defaultdict(lambda: (0,) * len(SUMS))
         queries = [_over_rows(end, row_group) for end in ends]
@@ -86,10 +93,14 @@ async def _read(
     return await database.transact(read, "reading the totals")
 
 
-async def pruned_up_to(connection: AsyncConnection) -> float:
-    """Return the moment up to which rows may be missing, in Unix seconds; minus infinity if none is."""
-    found = (await connection.execute(select(marks.c.at).where(marks.c.name == PRUNED))).scalar_one_or_none()
-    return -math.inf if found is None else float(found)
+async def _hours_without_rows(connection: AsyncConnection, hours: set[int]) -> set[int]:
+    """Return those of the hours whose rows are pruned, or too many to sum."""
+    if not hours:
+        return set()
+    pruned = (await connection.execute(select(marks.c.at).where(marks.c.name == PRUNED))).scalar_one_or_none()
+    many = select(hourly.c.hour).where(hourly.c.hour.in_(hours)).group_by(hourly.c.hour)
+    crowded = await connection.execute(many.having(func.sum(hourly.c.requests) > MOST_ROWS))
+    return {hour for hour in hours if pruned is not None and hour <= pruned} | {hour for (hour,) in crowded}
 
 
 def _over_hours(hours: _Range, group: ColumnElement[str]) -> Any:

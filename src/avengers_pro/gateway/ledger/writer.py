@@ -1,24 +1,26 @@
 """The writer: one task that writes what waits in group commits.
 
-An opening that comes to an idle writer is written at once. While a commit runs, and until PACE_S after its start,
-others gather for the next: that bounds the number of transactions, each of which costs as much as ten rows.
+An opening that comes to an idle writer is written at once. While its commit runs, others gather for the next one, and
+go on gathering until _PACE_PER_ROW_S for each row but the first, at most PACE_S, after that one's start: a transaction
+costs as much as ten rows do, which matters only when there are many.
 """
 
 import asyncio
 import logging
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from avengers_pro.errors import StoreError
 from avengers_pro.gateway.ledger.backlog import Backlog
 from avengers_pro.gateway.ledger.batch import Batch
 from avengers_pro.gateway.ledger.database import Database
 from avengers_pro.gateway.ledger.dialects import FAILURES, ROW_FAULTS, is_passing, is_row_fault, reason
+from avengers_pro.gateway.ledger.lane import make_lane
 from avengers_pro.gateway.ledger.presence import Presence
 from avengers_pro.gateway.ledger.statements import Statements
 
-PACE_S = 0.01
-"""Least time between the starts of two transactions."""
+PACE_S = 0.02
+"""Most time between the starts of two transactions while openings wait."""
+_PACE_PER_ROW_S = 0.002
+"""Fewer than five hundred requests a second do not gather for long."""
 _RETRY_S = 0.02
 """Before a transaction is tried again because someone else was busy."""
 _PAUSE_S = 0.25
@@ -35,7 +37,7 @@ class Writer:
         self._backlog = backlog
         self._presence = presence
         self._statements = Statements(database.engine.dialect)
-        self._connection: AsyncConnection | None = None
+        self._lane = make_lane(database.engine, database.deadline_s)
         self._doubtful: tuple[Batch, str] | None = None
         self._not_before = 0.0
         self._hurries = self._stops = self._fails = False
@@ -52,7 +54,7 @@ class Writer:
             self._backlog.close(f"the ledger {self._database.shown} is closed")
             if self._doubtful is not None:
                 self._backlog.refuse(self._doubtful[0], f"the ledger {self._database.shown} is closed")
-            await self._disconnect()
+            await self._lane.close()
             self._end_round()
 
     async def flush(self) -> None:
@@ -103,18 +105,28 @@ class Writer:
             await asyncio.sleep(pause)
 
     async def _round(self) -> None:
-        self._not_before = self._loop.time() + PACE_S
         if self._doubtful is not None:
             await self._resolve(*self._doubtful)
         else:
-            due = self._backlog.closings_due
-            is_due = self._hurries or (due is not None and due <= self._loop.time())
-            self._hurries = False
-            batch = self._backlog.take(self._presence.process, with_closings=is_due)
-            if batch:
-                await self._write(batch)
-            self._backlog.settle()
+            await self._write_what_waits()
         self._end_round()
+
+    async def _write_what_waits(self) -> None:
+        started, failure = self._loop.time(), None
+        try:
+            await self._presence.confirm()
+        except StoreError as error:
+            failure = error
+        due = self._backlog.closings_due
+        is_due = self._hurries or (due is not None and due <= started)
+        self._hurries = False
+        batch = self._backlog.take(self._presence.process, with_closings=is_due)
+        if failure is not None:
+            await self._recover(batch, failure)
+        elif batch:
+            self._not_before = started + min(PACE_S, _PACE_PER_ROW_S * max(len(batch.openings) - 1, 0))
+            await self._write(batch)
+        self._backlog.settle()
 
     def _end_round(self) -> None:
         waiting, self._rounds = self._rounds, []
@@ -126,13 +138,10 @@ class Writer:
         """Write a batch, or put it back, or find out which rows of it cannot be written."""
         process = self._presence.process
         try:
-            await self._presence.confirm()
-            connection = await self._connect()
-            await batch.write(connection, self._statements, process)
-            self._doubtful = batch, process
-            await connection.commit()
-            self._doubtful = None
-        except (*FAILURES, *ROW_FAULTS, StoreError) as error:
+            await self._lane.run(lambda connection: batch.write(connection, self._statements, process))
+        except (*FAILURES, *ROW_FAULTS) as error:
+            if batch.is_committing:
+                self._doubtful = batch, process
             await self._recover(batch, error)
         else:
             self._succeed(batch, process)
@@ -147,7 +156,7 @@ class Writer:
     async def _recover(self, batch: Batch, error: Exception) -> None:
         said = f"the ledger {self._database.shown} cannot be written: {reason(error)}"
         is_to_pass = is_passing(error)
-        await self._roll_back(is_busy=is_to_pass)
+        await self._lane.reset(keep=is_to_pass)
         if self._doubtful is None and not is_to_pass and is_row_fault(error):
             await self._write_apart(batch, said)
             return
@@ -178,7 +187,7 @@ class Writer:
     async def _resolve(self, batch: Batch, process: str) -> None:
         """Find out whether a commit that failed took effect all the same: the connection may have been lost after."""
         try:
-            is_written = await batch.is_written(await self._connect())
+            is_written = await self._lane.run(batch.is_written)
         except FAILURES as error:
             await self._recover(batch, error)
             return
@@ -187,29 +196,3 @@ class Writer:
             self._succeed(batch, process)
         else:
             self._backlog.put_back(batch)
-
-    async def _connect(self) -> AsyncConnection:
-        if self._connection is None:
-            self._connection = await self._database.engine.connect()
-        return self._connection
-
-    async def _roll_back(self, *, is_busy: bool) -> None:
-        """End the failed transaction; unless the database was only busy, the connection goes with it."""
-        if self._connection is None:
-            return
-        if is_busy and not self._connection.invalidated:
-            try:
-                await self._connection.rollback()
-            except FAILURES:
-                await self._disconnect()
-        else:
-            await self._disconnect()
-
-    async def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                await connection.invalidate()
-                await connection.close()
-            except FAILURES:
-                _log.debug("a broken connection to %s could not be closed", self._database.shown, exc_info=True)

@@ -62,7 +62,6 @@ def _make_decisions() -> None:
         sa.Column("stream", sa.Boolean, nullable=False),
         sa.Column("router", sa.Text, nullable=False),
         sa.Column("decision_us", sa.Double),
-        sa.Column("process", sa.Text, nullable=False),
         sa.Column("closed_at", sa.Double),
         sa.Column("outcome", sa.Text),
         sa.Column("status", sa.Integer),
@@ -81,6 +80,7 @@ def _make_decisions() -> None:
         sa.Column("clusters", sa.Text, nullable=False),
         sa.Column("candidates", sa.Text, nullable=False),
         sa.Column("attempts", sa.Text),
+        sa.Column("process", sa.Text, nullable=False),
     )
     op.create_index("decisions_at", "decisions", ["at"])
     _make_partial_index("decisions_session", ["session", "at"], "session IS NOT NULL")
