@@ -261,7 +261,7 @@ LOOP = [
 
 
 def remember(sessions, chat, model, *, tokens=10, caller=None, named=None, now=0.0):
-    sessions.remember(session_key(caller, named, chat.messages), model, tokens, now)
+    sessions.remember(session_key(caller, named, chat.messages), model, tokens, now, calls_tools=True)
 
 
 def test_a_tool_loop_keeps_its_model_whatever_the_policy_says_now(router):

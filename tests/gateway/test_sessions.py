@@ -22,7 +22,7 @@ def sessions(**settings):
 
 def test_a_conversation_is_found_until_its_time_is_over():
     known = sessions(ttl=10)
-    known.remember(b"a", "model", 5, now=100.0)
+    known.remember(b"a", "model", 2000, now=100.0)
     assert known.find(b"a", 110.0).model == "model"
     assert known.find(b"a", 110.1) is None
     assert known.find(b"b", 100.0) is None
@@ -30,8 +30,8 @@ def test_a_conversation_is_found_until_its_time_is_over():
 
 def test_answering_again_renews_it_with_the_new_model():
     known = sessions(ttl=10)
-    known.remember(b"a", "first", 5, now=100.0)
-    known.remember(b"a", "second", 6, now=109.0)
+    known.remember(b"a", "first", 2000, now=100.0)
+    known.remember(b"a", "second", 2001, now=109.0)
     found = known.find(b"a", 118.0)
     assert (found.model, found.prompt_tokens) == ("second", 6)
     assert len(known) == 1
@@ -40,7 +40,7 @@ def test_answering_again_renews_it_with_the_new_model():
 def test_the_longest_unused_is_forgotten_first():
     known = sessions(max_sessions=2)
     for key in (b"a", b"b", b"a", b"c"):
-        known.remember(key, "model", 5, now=0.0)
+        known.remember(key, "model", 2000, now=0.0)
     assert len(known) == 2
     assert known.find(b"b", 0.0) is None
     assert known.find(b"a", 0.0)
@@ -49,7 +49,7 @@ def test_the_longest_unused_is_forgotten_first():
 
 def test_switched_off_nothing_is_remembered():
     known = sessions(enabled=False)
-    known.remember(b"a", "model", 5, now=0.0)
+    known.remember(b"a", "model", 2000, now=0.0)
     assert len(known) == 0
     assert known.find(b"a", 0.0) is None
 
@@ -57,7 +57,7 @@ def test_switched_off_nothing_is_remembered():
 def test_what_the_provider_has_in_its_cache():
     known = sessions(cache_ttl=300, ttl=3600)
     known.remember(b"long", "model", 1024, now=0.0)
-    known.remember(b"short", "model", 1023, now=0.0)
+    known.remember(b"short", "model", 1023, now=0.0, calls_tools=True)
     assert known.prompt(2000, known.find(b"long", 300.0), 300.0) == Prompt(2000, "model", 1024)
     assert known.prompt(2000, known.find(b"long", 300.1), 300.1) == Prompt(2000)
     assert known.prompt(2000, known.find(b"short", 1.0), 1.0) == Prompt(2000)
@@ -130,3 +130,12 @@ def test_a_tool_loop_is_on_while_calls_are_being_answered():
     assert not in_tool_loop(asked)
     assert not in_tool_loop([*asked, Message("tool", "4"), Message("assistant", "It is 4.")])
     assert not in_tool_loop([])
+
+
+def test_only_conversations_with_a_reason_to_stay_are_remembered():
+    known = sessions()
+    known.remember(b"short", "m", 1023, now=0.0)
+    assert len(known) == 0
+    known.remember(b"long", "m", 1024, now=0.0)
+    known.remember(b"tools", "m", 10, now=0.0, calls_tools=True)
+    assert known.find(b"long", 1.0).model == known.find(b"tools", 1.0).model == "m"

@@ -1,5 +1,6 @@
 """How a text is written, beside what it says: 22 numbers that tell code, maths, choices and chat apart."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 
@@ -28,7 +29,7 @@ def format_features(text: str) -> list[float]:
     n_words = len(words) + 1
     count, digits, capitals, foreign = _characters(head)
     return [
-        float(np.log(n)),
+        math.log(n),
         50 * count("\n") / n,
         5 * digits / n,
         5 * capitals / n,
@@ -36,7 +37,7 @@ def format_features(text: str) -> list[float]:
         50 * count("\\") / n,
         50 * count("$") / n,
         float(any(mark in head for mark in _CODE_MARKS)),
-        float(np.log1p(len(_OPTION.findall(head)))),
+        math.log1p(len(_OPTION.findall(head))),
         100 * count("?") / n,
         len(set(words)) / n_words,
         sum(map(len, words)) / n_words / 5,
@@ -47,7 +48,7 @@ def format_features(text: str) -> list[float]:
         100 * count('"') / n,
         float("{" in head and '"' in head and ":" in head),
         float(head[:1].islower()),
-        float(np.log1p(head.count("\n\n"))),
+        math.log1p(head.count("\n\n")),
         100 * count(",") / n,
         100 * count(".") / n,
     ]

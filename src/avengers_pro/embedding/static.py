@@ -1,6 +1,6 @@
 """The bundled embedder: static token vectors, averaged. Offline, no key, no download."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from avengers_pro.embedding.embedder import Vectors, unit_rows
+from avengers_pro.embedding.words import Words
 from avengers_pro.errors import EmbeddingError
 
 MAX_CHARS = 32_768
 """Longer texts keep their first and last halves of this many characters: time and memory stay bounded."""
-_BATCH = 1024
 _WEIGHTS = "weights/l2_supercat_256.safetensors"
 _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 
@@ -26,7 +26,8 @@ class StaticEmbedder:
 
     def __init__(self) -> None:
         """Load the weights, about 0.2 s once per process."""
-        self._table, self._tokenize = _load_weights()
+        self._table, tokenizer = _load_weights()
+        self._words = Words(tokenizer)
         self._id = f"static:wordllama-{metadata.version('wordllama')}-{self.dimension}"
 
     @property
@@ -46,12 +47,10 @@ class StaticEmbedder:
             if not _is_unicode(text):
                 raise EmbeddingError(f"text {position} is no Unicode text; decode it first")
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        for start in range(0, len(texts), _BATCH):
-            clipped = [clip(text, MAX_CHARS) for text in texts[start : start + _BATCH]]
-            for row, tokens in enumerate(self._tokenize(clipped, add_special_tokens=False), start):
-                ids = tokens.ids
-                np.add.reduce(self._table.take(ids, axis=0, mode="clip"), axis=0, out=vectors[row])
-                vectors[row] /= max(len(ids), 1)
+        for row, text in enumerate(texts):
+            ids = self._words.ids(clip(text, MAX_CHARS))
+            np.add.reduce(self._table.take(ids, axis=0, mode="clip"), axis=0, out=vectors[row])
+            vectors[row] /= max(len(ids), 1)
         return unit_rows(vectors)
 
 
@@ -72,7 +71,7 @@ def clip(text: str, max_chars: int) -> str:
 
 
 @cache
-def _load_weights() -> tuple[Vectors, Callable[..., list[Any]]]:
+def _load_weights() -> tuple[Vectors, Any]:
     """Read token vectors and tokenizer from wordllama's wheel.
 
     The package itself is not imported: it would bring 500 modules, 50 MB and its own logging setup for two files.
@@ -91,5 +90,5 @@ def _load_weights() -> tuple[Vectors, Callable[..., list[Any]]]:
         version = metadata.version("wordllama")
         raise EmbeddingError(f"wordllama {version} holds no {_WEIGHTS} as expected; install 0.4.0.post1") from error
     tokenizer.no_truncation()
-    tokenizer.no_padding()  # texts are averaged one by one: a batch needs no more memory than its tokens
-    return np.ascontiguousarray(table), tokenizer.encode_batch_fast
+    tokenizer.no_padding()
+    return np.ascontiguousarray(table), tokenizer

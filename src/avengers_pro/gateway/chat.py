@@ -172,7 +172,9 @@ async def _relay(
         if transcript is not None:
             course.answer = gateway.kept_text(transcript.text)
     if course.outcome == "ok":
-        gateway.sessions.remember(plan.session, course.served.name, _prompt_tokens(plan, course), time.monotonic())
+        calls_tools = course.finish_reason in {"tool_calls", "function_call"}
+        tokens = _prompt_tokens(plan, course)
+        gateway.sessions.remember(plan.session, course.served.name, tokens, time.monotonic(), calls_tools=calls_tools)
 
 
 def _prompt_tokens(plan: Plan, course: Course) -> int:

@@ -149,6 +149,10 @@ async def break_off(send: Send, course: Course, refusal: RefusedError, headers: 
         await send({"type": "http.response.body", "body": gap + event})
 
 
+UNWATCHED_S = 0.03
+"""A client is watched from then on: shorter requests end before anything could be spared."""
+
+
 class Disconnected:
     """Cancels the task that answers a client as soon as the client leaves.
 
@@ -161,6 +165,10 @@ class Disconnected:
         self.happened = False
         self._receive = receive
         self._task = asyncio.current_task()
+        self._watch: asyncio.Future[None] | None = None
+        self._start = asyncio.get_running_loop().call_later(UNWATCHED_S, self._begin)
+
+    def _begin(self) -> None:
         self._watch = asyncio.ensure_future(self._wait())
 
     async def _wait(self) -> None:
@@ -172,4 +180,6 @@ class Disconnected:
 
     def stop(self) -> None:
         """Watch no longer."""
-        self._watch.cancel()
+        self._start.cancel()
+        if self._watch is not None:
+            self._watch.cancel()

@@ -52,9 +52,9 @@ class Sessions:
             return None
         return found
 
-    def remember(self, key: bytes, model: str, prompt_tokens: int, now: float) -> None:
-        """Note who answered."""
-        if not self._settings.enabled:
+    def remember(self, key: bytes, model: str, prompt_tokens: int, now: float, *, calls_tools: bool = False) -> None:
+        """Note who answered, if the next turn has a reason to stay: a prompt worth caching, or tools being called."""
+        if not self._settings.enabled or not (calls_tools or prompt_tokens >= _CACHED_TOKENS):
             return
         self._known[key] = Session(model, now, prompt_tokens)
         self._known.move_to_end(key)
