@@ -33,7 +33,7 @@ def test_answering_again_renews_it_with_the_new_model():
     known.remember(b"a", "first", 2000, now=100.0)
     known.remember(b"a", "second", 2001, now=109.0)
     found = known.find(b"a", 118.0)
-    assert (found.model, found.prompt_tokens) == ("second", 6)
+    assert (found.model, found.prompt_tokens) == ("second", 2001)
     assert len(known) == 1
 
 
