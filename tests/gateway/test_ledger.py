@@ -1,9 +1,9 @@
 """The ledger's rows: written, read, said something about."""
 
 import asyncio
-from dataclasses import asdict
 from itertools import chain
 
+import msgspec
 import pytest
 from ledger_stores import (
     HOUR,
@@ -39,8 +39,12 @@ def test_a_request_comes_back_as_it_was_written(url):
     open_row, row = asyncio.run(scenario())
     assert open_row["outcome"] is None
     assert open_row["answer"] is None
-    assert asdict(begun).items() <= open_row.items()
-    expected = asdict(begun) | asdict(over) | {"at": begun.at, "closed_at": over.at, "feedback": []}
+    assert msgspec.structs.asdict(begun).items() <= open_row.items()
+    expected = (
+        msgspec.structs.asdict(begun)
+        | msgspec.structs.asdict(over)
+        | {"at": begun.at, "closed_at": over.at, "feedback": []}
+    )
     assert expected.items() <= row.items()
     assert row["novel"] is False
 

@@ -2,7 +2,7 @@
 
 import time
 
-from live import call, card, eventually
+from live import FIRST, SECOND, call, card, eventually
 
 from avengers_pro.demo.provider import Fault, create_provider, serving
 
@@ -11,21 +11,21 @@ def test_probes_find_an_upstream_that_has_gone_and_one_that_is_back(gateway, sta
     first = stack.enter_context(serving(create_provider()))
     with serving(create_provider()) as second:
         port = int(second.rpartition(":")[2])
-        rows = [card("openai/gpt-5", second), card("deepseek/deepseek-v3", first)]
+        rows = [card(FIRST, second), card(SECOND, first)]
         health = {"probe": True, "interval": 0.05}
         breaker = {"min_requests": 2, "window": 5, "cooldown": 0.1}
         live = gateway(rows, {"health": health, "breaker": breaker})
-        label = f"openai/gpt-5@127.0.0.1:{port}"
+        label = f"{FIRST}@127.0.0.1:{port}"
         assert live.metric("upstream_open", upstream=label) == 0
     eventually(lambda: live.metric("upstream_open", upstream=label) == 1)
-    assert live.ask().headers["x-avengers-pro-model"] == "deepseek/deepseek-v3"
+    assert live.ask().headers["x-avengers-pro-model"] == SECOND
     with serving(create_provider(), port=port):
         eventually(lambda: live.metric("upstream_open", upstream=label) == 0)
 
 
 def test_a_probe_carries_the_key_and_asks_for_the_models(gateway, provide):
     url = provide(api_key="sk-upstream")
-    rows = [card("openai/gpt-5", url, api_key_env="UPSTREAM_KEY"), card("deepseek/deepseek-v3", url)]
+    rows = [card(FIRST, url, api_key_env="UPSTREAM_KEY"), card(SECOND, url)]
     health = {"probe": True, "interval": 0.05}
     gateway(rows, {"health": health}, environ={"UPSTREAM_KEY": "sk-upstream"})
     asked = eventually(lambda: [r for r in call(url, "/requests").json if r["path"] == "/v1/models"])

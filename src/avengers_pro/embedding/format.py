@@ -2,7 +2,9 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -16,6 +18,10 @@ _OPTION = re.compile(r"(?:^|\n)\s*\(?[A-J][\).:]\s")
 _CODE_MARKS = ("```", "def ", "import ")
 _BRACKETS = "{}[]();=_<>"
 _OPERATORS = "+-*/^=<>≤≥"
+_SINGLE = '\n\\$?",.{:'
+_single = itemgetter(*map(ord, _SINGLE))
+_brackets = itemgetter(*map(ord, _BRACKETS))
+_operators = itemgetter(*(ord(char) for char in _OPERATORS if char.isascii()))
 
 
 def format_features(text: str) -> list[float]:
@@ -27,44 +33,58 @@ def format_features(text: str) -> list[float]:
     n = len(head) + 1
     words = head.split()
     n_words = len(words) + 1
-    count, digits, capitals, foreign = _characters(head)
+    marks = _marks(head)
+    newlines, backslashes, dollars, questions, quotes, commas, dots, braces, colons = marks.single
+    options = len(_OPTION.findall(head)) if newlines else int(_OPTION.match(head) is not None)
     return [
         math.log(n),
-        50 * count("\n") / n,
-        5 * digits / n,
-        5 * capitals / n,
-        5 * sum(map(count, _BRACKETS)) / n,
-        50 * count("\\") / n,
-        50 * count("$") / n,
+        50 * newlines / n,
+        5 * marks.digits / n,
+        5 * marks.capitals / n,
+        5 * marks.brackets / n,
+        50 * backslashes / n,
+        50 * dollars / n,
         float(any(mark in head for mark in _CODE_MARKS)),
-        math.log1p(len(_OPTION.findall(head))),
-        100 * count("?") / n,
+        math.log1p(options),
+        100 * questions / n,
         len(set(words)) / n_words,
         sum(map(len, words)) / n_words / 5,
         float(head.rstrip().endswith("?")),
-        5 * foreign / n,
-        5 * sum(map(count, _OPERATORS)) / n,
+        5 * marks.foreign / n,
+        5 * marks.operators / n,
         float("http://" in head or "https://" in head),
-        100 * count('"') / n,
-        float("{" in head and '"' in head and ":" in head),
+        100 * quotes / n,
+        float(braces > 0 and quotes > 0 and colons > 0),
         float(head[:1].islower()),
         math.log1p(head.count("\n\n")),
-        100 * count(",") / n,
-        100 * count(".") / n,
+        100 * commas / n,
+        100 * dots / n,
     ]
 
 
-def _characters(text: str) -> tuple[Callable[[str], int], int, int, int]:
-    """Return a counter of single characters, and how many are digits, capitals and not ASCII.
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """How often characters occur: ``single`` those of _SINGLE, the others in groups."""
 
-    ASCII text, the common case, is tallied once instead of searched for each character.
-    """
+    single: tuple[int, ...]
+    digits: int
+    capitals: int
+    brackets: int
+    operators: int
+    foreign: int
+
+
+def _marks(text: str) -> _Marks:
+    """Count characters; ASCII text, the common case, is tallied once instead of searched for each of them."""
     if not text.isascii():
+        foreign = len(text) - len(text.encode("ascii", "ignore"))
         digits, capitals = sum(map(str.isdigit, text)), sum(map(str.isupper, text))
-        return text.count, digits, capitals, len(text) - len(text.encode("ascii", "ignore"))
+        count = text.count
+        brackets, operators = sum(map(count, _BRACKETS)), sum(map(count, _OPERATORS))
+        return _Marks(tuple(map(count, _SINGLE)), digits, capitals, brackets, operators, foreign)
     tally = np.bincount(np.frombuffer(text.encode(), dtype=np.uint8), minlength=128).tolist()
     digits, capitals = sum(tally[ord("0") : ord("9") + 1]), sum(tally[ord("A") : ord("Z") + 1])
-    return (lambda char: tally[ord(char)] if char.isascii() else 0), digits, capitals, 0
+    return _Marks(_single(tally), digits, capitals, sum(_brackets(tally)), sum(_operators(tally)), 0)
 
 
 class WithFormat:

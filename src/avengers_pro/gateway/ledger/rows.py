@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 NO_ERRORS = ("ok", "client-gone", "refused")
 """Outcomes that are no errors: answered, left by the client, or turned away by a rule of the gateway."""
 INTERRUPTED = "interrupted"
 """Outcome of a request whose process went away before it was finished."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class Opening(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known about a request when its model is chosen; durable before its answer begins.
 
     Numbers that are NaN or infinite are stored as unknown.
@@ -63,8 +64,7 @@ class Opening:
     text: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
+class Closing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known about a request when it is over.
 
     Attributes:

@@ -15,8 +15,8 @@ from avengers_pro.gateway.ledger.tables import decisions, texts, unfinished
 
 Row = tuple[Any, ...]
 _KEPT_APART = {"text", "answer"}
-_OPENING = [name for name in Opening.__dataclass_fields__ if name not in _KEPT_APART]
-_CLOSING = [name for name in Closing.__dataclass_fields__ if name not in {*_KEPT_APART, "id", "at"}]
+_OPENING = [name for name in Opening.__struct_fields__ if name not in _KEPT_APART]
+_CLOSING = [name for name in Closing.__struct_fields__ if name not in {*_KEPT_APART, "id", "at"}]
 _NUMBERS = {
     *("alpha", "expected_score", "expected_cost_usd", "baseline_cost_usd", "baseline_score"),
     *("propensity", "decision_us", "cost_usd", "first_byte_ms", "total_ms"),
