@@ -99,7 +99,7 @@ async def _relay(
     send: Send, found: Usable, events: EventReader, course: Course, transcript: Transcript | None
 ) -> str | None:
     """Pass on what comes; return what went wrong with the upstream."""
-    passed = found.first
+    passed, found.first = found.first, b""  # nothing is kept that a slow reader does not need
     try:
         while True:
             if passed:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _UNLIMITED = Limits()
+_READ_AHEAD = 16_384
+"""Bytes of an answer that may wait for a slow reader, beside what one read brings."""
 _FAREWELL_S = 1.0
 """How long requests that were cancelled may take to write their ends into the ledger."""
 
@@ -106,6 +108,7 @@ class Gateway:
                 aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=60),
                     auto_decompress=False,
+                    read_bufsize=_READ_AHEAD,
                     cookie_jar=aiohttp.DummyCookieJar(),
                     skip_auto_headers=("user-agent",),
                 )
