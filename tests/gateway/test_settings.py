@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+import socket
 from itertools import count
 
 import msgspec
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avengers_pro.errors import SettingsError
+from avengers_pro.embedding import load_embedder
+from avengers_pro.errors import EmbeddingError, SettingsError
 from avengers_pro.gateway.settings import (
     BreakerSettings,
     EmbedderSettings,
@@ -375,6 +377,16 @@ def test_the_embedder_gets_its_key_from_the_environment():
     assert EmbedderSettings(base_url="http://x").options({}).api_key is None
     with pytest.raises(SettingsError, match=r"embedder\.api_key_env .*EMBED, which is not set"):
         found.options({})
+
+
+def test_a_slow_embedder_is_given_up_as_the_settings_say():
+    """A server that accepts and never answers: one try of a fifth of a second, not six of a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        found = EmbedderSettings(base_url=f"http://127.0.0.1:{port}/v1", timeout=0.2, attempts=1)
+        embedder = load_embedder("openai:some-model", found.options({}))
+        with pytest.raises(EmbeddingError, match=r"attempts: 1"):
+            embedder.embed(["hello"])
 
 
 def test_patterns_to_redact_are_compiled(tmp_path):

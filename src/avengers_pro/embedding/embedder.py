@@ -50,6 +50,8 @@ class EmbeddingOptions:
         dimensions: Shorter vectors, if the server can make them.
         max_tokens: Longest text sent, in tokens (estimated); longer ones keep head and tail.
         cache_path: SQLite file that keeps vectors between runs; None = no cache.
+        timeout_s: Longest duration of one request to it, in seconds.
+        attempts: Tries per request, the first one included, at least 1.
     """
 
     base_url: str | None = None
@@ -57,6 +59,8 @@ class EmbeddingOptions:
     dimensions: int | None = None
     max_tokens: int | None = None
     cache_path: Path | None = None
+    timeout_s: float = 60.0
+    attempts: int = 6
 
 
 def unit_rows(vectors: NDArray[np.floating]) -> Vectors:

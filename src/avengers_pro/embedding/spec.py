@@ -41,7 +41,7 @@ def load_embedder(
     if kind == "openai":
         from avengers_pro.embedding.http import HttpEmbedder
 
-        return HttpEmbedder(name, options, progress=progress)
+        return HttpEmbedder(name, options, progress=progress, timeout_s=options.timeout_s, attempts=options.attempts)
 
     from avengers_pro.embedding.cache import VectorCache
     from avengers_pro.embedding.cached import CachedEmbedder

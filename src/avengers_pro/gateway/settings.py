@@ -218,13 +218,12 @@ class EmbedderSettings(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             SettingsError: If the variable of the key is not set.
         """
-        if self.api_key_env is None:
-            return EmbeddingOptions(base_url=self.base_url)
-        if not environ.get(self.api_key_env):
+        if self.api_key_env is not None and not environ.get(self.api_key_env):
             raise SettingsError(
                 f"embedder.api_key_env names the environment variable {self.api_key_env}, which is not set"
             )
-        return EmbeddingOptions(base_url=self.base_url, api_key=environ[self.api_key_env])
+        key = None if self.api_key_env is None else environ[self.api_key_env]
+        return EmbeddingOptions(base_url=self.base_url, api_key=key, timeout_s=self.timeout, attempts=self.attempts)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
