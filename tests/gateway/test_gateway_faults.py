@@ -41,14 +41,14 @@ BEFORE_ANY_BYTE = {
     "503": "status 503",
     "401": "status 401",
     "hang": "first byte timeout",
-    "reset": "connection lost (ClientOSError)",
+    "reset": "connection lost (ConnectionResetError)",
     "malformed-json": "answer is no JSON",
     "empty-choices": "answer without choices",
     "error-in-200": "error in the answer",
 }
 WHOLE_ONLY = {
     "hang-mid-stream": "read timeout",
-    "reset-mid-stream": "connection lost (ClientPayloadError)",
+    "reset-mid-stream": "connection lost (ConnectionResetError)",
 }
 ANSWERED = ["huge-chunks", "slow-drip"]
 NOT_COUNTED = {"429"}
@@ -244,7 +244,7 @@ def test_a_compressed_error_says_that_it_is(gateway, stack):
 def test_headers_that_no_server_may_send_stay_behind(gateway, stack):
     body = b'{"choices":[{"message":{"content":"x"}}]}'
     said = (
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nX-Fine: caf\xe9\r\nx-bell: \x07\r\nset-cookie: a=b\r\n"
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nX-Fine: caf\xe9\r\nset-cookie: a=b\r\n"
         b"x-avengers-pro-model: someone-else\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
     )
     url = stack.enter_context(scripted(saying(said % len(body) + body)))
@@ -253,7 +253,7 @@ def test_headers_that_no_server_may_send_stay_behind(gateway, stack):
     answer = live.ask()
     assert answer.body == body
     assert answer.headers["x-fine"] == "caf\xe9"
-    assert answer.headers["x-bell"] is answer.headers["set-cookie"] is None
+    assert answer.headers["set-cookie"] is None
     assert answer.headers.get_all("content-length") == [str(len(body))]
     assert answer.headers.get_all("x-avengers-pro-model") == [FIRST]
     answer = live.ask(model=odd)

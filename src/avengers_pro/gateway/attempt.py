@@ -5,16 +5,12 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import aiohttp
-from aiohttp import ClientResponse, ClientSession
-from aiohttp.http import HttpProcessingError
-
+from avengers_pro.gateway.connection import BrokenError, Response
+from avengers_pro.gateway.http_client import ConnectTimeoutError, HttpClient, NotConnectedError
 from avengers_pro.gateway.request import ChatRequest
 from avengers_pro.gateway.sse import MOST_HELD, Answer, EventReader, read_answer
 from avengers_pro.gateway.upstreams import Upstream
 
-BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError, EOFError)
-"""What a connection can raise that is lost, or says what is no HTTP. TimeoutError, an OSError, is to be told apart."""
 _FALL_BACK = frozenset({401, 403, 408, 409, 425, 429})
 """Statuses below 500 after which another model may do better."""
 _OPERATORS_FAULT = frozenset({401, 403})
@@ -63,47 +59,44 @@ class Usable:
     """
 
     upstream: Upstream
-    response: ClientResponse
+    response: Response
     first: bytes
     answer: Answer | None = None
     events: EventReader | None = None
 
 
-async def attempt(session: ClientSession, upstream: Upstream, chat: ChatRequest, deadline: float) -> Usable | Failure:
+async def attempt(client: HttpClient, upstream: Upstream, chat: ChatRequest, deadline: float) -> Usable | Failure:
     """Ask an upstream, and wait until the first byte of an answer that can be used, or until it failed.
 
     Args:
-        session: Of the HTTP client.
+        client: Of HTTP.
         upstream: Whom to ask.
         chat: What.
         deadline: Time of the loop's clock at which the first byte must be there.
     """
     body, hide = upstream.body(chat)
-    loop = asyncio.get_running_loop()
-    until = min(deadline, loop.time() + upstream.endpoint.first_byte_timeout)
-    response: ClientResponse | None = None
+    endpoint, now = upstream.endpoint, asyncio.get_running_loop().time()
+    until = min(deadline, now + endpoint.first_byte_timeout)
+    response: Response | None = None
     found: Usable | Failure | None = None
     try:
-        if chat.stream:
-            async with asyncio.timeout_at(until):
-                response = await session.post(
-                    upstream.url, data=body, headers=upstream.headers, timeout=upstream.timeout, allow_redirects=False
-                )
-                found = await _judge(upstream, response, chat, hide=hide)
-        else:
-            async with asyncio.timeout_at(until):
-                response = await session.post(
-                    upstream.url, data=body, headers=upstream.headers, timeout=upstream.timeout, allow_redirects=False
-                )
-            found = await _judge(upstream, response, chat, hide=hide)
-    except aiohttp.ConnectionTimeoutError:
+        response = await client.ask(
+            upstream.origin,
+            upstream.head,
+            body,
+            connect_by=now + endpoint.connect_timeout,
+            head_by=until,
+            whole_by=now + endpoint.total_timeout,
+        )
+        found = await _judge(upstream, response, chat, until, hide=hide)
+    except ConnectTimeoutError:
         found = Failure(upstream, "connect timeout")
     except TimeoutError:
         found = Failure(upstream, "first byte timeout" if response is None or chat.stream else "read timeout")
-    except aiohttp.ClientConnectorError:
+    except NotConnectedError:
         found = Failure(upstream, "cannot connect")
-    except BROKEN as error:
-        found = Failure(upstream, f"connection lost ({type(error).__name__})")
+    except BrokenError as error:
+        found = Failure(upstream, f"connection lost ({error})")
     finally:
         if response is not None and not isinstance(found, Usable):
             response.close()
@@ -111,17 +104,16 @@ async def attempt(session: ClientSession, upstream: Upstream, chat: ChatRequest,
     return found
 
 
-async def _judge(upstream: Upstream, response: ClientResponse, chat: ChatRequest, *, hide: bool) -> Usable | Failure:
+async def _judge(
+    upstream: Upstream, response: Response, chat: ChatRequest, until: float, *, hide: bool
+) -> Usable | Failure:
     if response.status >= 300:  # noqa: PLR2004
         return await _refused(upstream, response)
-    kind = response.headers.get("content-type", "")
-    if chat.stream and kind.startswith("text/event-stream"):
-        return await _first_events(upstream, response, EventReader(hide_usage=hide))
-    content = response.content
-    if content.is_eof():  # it came together with its head, as short answers do
-        data = content.read_nowait()
-    else:
-        data = b"".join([chunk async for chunk in _chunks(upstream, response)])
+    if chat.stream and response.header(b"content-type").startswith("text/event-stream"):
+        return await _first_events(upstream, response, EventReader(hide_usage=hide), until)
+    data = await next_bytes(upstream, response)
+    if not response.is_whole:  # short answers come together with their heads
+        data += b"".join([chunk async for chunk in _chunks(upstream, response)])
     answer = read_answer(data)
     if answer is not None and answer.failed:
         return Failure(upstream, "error in the answer", response.status)
@@ -132,9 +124,9 @@ async def _judge(upstream: Upstream, response: ClientResponse, chat: ChatRequest
     return Failure(upstream, "answer is no stream" if chat.stream else "answer without choices")
 
 
-async def _refused(upstream: Upstream, response: ClientResponse) -> Usable | Failure:
+async def _refused(upstream: Upstream, response: Response) -> Usable | Failure:
     """Pass on what the client must mend; of everything else, a redirection among it, only the status is of interest."""
-    status, wait = response.status, _seconds(response.headers.get("retry-after"))
+    status, wait = response.status, _seconds(response.header(b"retry-after"))
     if status < 400 or status >= 500 or status in _FALL_BACK:  # noqa: PLR2004
         return Failure(upstream, f"status {status}", status, wait)
     data = b""
@@ -145,27 +137,25 @@ async def _refused(upstream: Upstream, response: ClientResponse) -> Usable | Fai
     return Usable(upstream, response, data)
 
 
-async def next_bytes(upstream: Upstream, response: ClientResponse) -> bytes:
+async def next_bytes(upstream: Upstream, response: Response) -> bytes:
     """Return the bytes that come next, none at the end.
 
-    The HTTP client has a limit of its own for this, but drops it when it meets what is no HTTP, and waits for ever.
-
     Raises:
-        TimeoutError: If nothing came for too long. Errors of BROKEN if the connection is lost.
+        TimeoutError: If nothing came for too long.
+        BrokenError: If the connection is lost.
     """
-    async with asyncio.timeout(upstream.endpoint.idle_timeout):
-        return await response.content.readany()
+    return await response.read(asyncio.get_running_loop().time() + upstream.endpoint.idle_timeout)
 
 
-async def _chunks(upstream: Upstream, response: ClientResponse) -> AsyncIterator[bytes]:
+async def _chunks(upstream: Upstream, response: Response) -> AsyncIterator[bytes]:
     while chunk := await next_bytes(upstream, response):
         yield chunk
 
 
-async def _first_events(upstream: Upstream, response: ClientResponse, events: EventReader) -> Usable | Failure:
+async def _first_events(upstream: Upstream, response: Response, events: EventReader, until: float) -> Usable | Failure:
     """Wait for the first bytes that can go on; what begins with an error, or ends before any choice, is no stream."""
     first = b""
-    while chunk := await response.content.readany():
+    while chunk := await response.read(until):
         first += events.feed(chunk)
         if events.failed:
             return Failure(upstream, "error in the answer", response.status)
@@ -190,10 +180,10 @@ def _verdict(first: bytes) -> str | None:
     return verdict
 
 
-def _seconds(text: str | None) -> float | None:
+def _seconds(text: str) -> float | None:
     """Read Retry-After in seconds; dates are taken for none."""
     try:
-        value = float(text) if text is not None else None
+        value = float(text) if text else None
     except ValueError:
         return None
     return value if value is not None and 0 <= value < 86_400 * 7 else None

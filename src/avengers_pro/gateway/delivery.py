@@ -1,14 +1,12 @@
 """Passing an upstream's answer on: bytes as they come, nothing re-encoded."""
 
 import asyncio
-import re
 import time
 
-from aiohttp import ClientResponse
-
 from avengers_pro.gateway.asgi import Receive, Send, refuse
-from avengers_pro.gateway.attempt import BROKEN, Usable, next_bytes
+from avengers_pro.gateway.attempt import Usable, next_bytes
 from avengers_pro.gateway.bookkeeping import REFUSED_UPSTREAM, Course
+from avengers_pro.gateway.connection import BrokenError
 from avengers_pro.gateway.refused import Headers, RefusedError, error_event
 from avengers_pro.gateway.sse import EventReader
 from avengers_pro.gateway.transcript import Transcript
@@ -33,17 +31,11 @@ _NOT_PASSED = frozenset(
 )
 """Headers that speak of the connection to the upstream, not of the answer."""
 _OURS = b"x-avengers-pro-"
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def passed_headers(response: ClientResponse) -> Headers:
+def passed_headers(headers: Headers) -> Headers:
     """Return the upstream's headers that belong to the answer; none that no server may send, or that are ours."""
-    named = ((name.lower(), value) for name, value in response.raw_headers)
-    return [
-        (name, value)
-        for name, value in named
-        if name not in _NOT_PASSED and not name.startswith(_OURS) and not _CONTROL.search(value)
-    ]
+    return [(name, value) for name, value in headers if name not in _NOT_PASSED and not name.startswith(_OURS)]
 
 
 async def deliver(send: Send, found: Usable, course: Course, headers: Headers, transcript: Transcript | None) -> None:
@@ -59,7 +51,7 @@ async def deliver(send: Send, found: Usable, course: Course, headers: Headers, t
         transcript: Of the answer's text; None = it is not kept.
     """
     response = found.response
-    start = [*passed_headers(response), *headers]
+    start = [*passed_headers(response.headers), *headers]
     if found.events is None:
         start.append((b"content-length", b"%d" % len(found.first)))
     course.status, course.streams = response.status, found.events is not None
@@ -125,7 +117,7 @@ async def _next(found: Usable) -> bytes | str:
         return await next_bytes(found.upstream, found.response)
     except TimeoutError:
         return "the upstream stopped answering"
-    except BROKEN:
+    except BrokenError:
         return "the connection to the upstream was lost"
 
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from avengers_pro.errors import ArtifactError, AvengersProError
 from avengers_pro.gateway.access import Access, Keys, check_binding
 from avengers_pro.gateway.access.limits import Caller, Limits
 from avengers_pro.gateway.deciding import Decider
+from avengers_pro.gateway.http_client import HttpClient
 from avengers_pro.gateway.ledger import Ledger
 from avengers_pro.gateway.prices import priced
 from avengers_pro.gateway.sessions import Sessions
@@ -25,13 +25,8 @@ from avengers_pro.gateway.upstreams import Upstreams
 from avengers_pro.gateway.walk import Walker
 from avengers_pro.routing import Router
 
-if TYPE_CHECKING:
-    from aiohttp import ClientSession
-
 _log = logging.getLogger(__name__)
 _UNLIMITED = Limits()
-_READ_AHEAD = 16_384
-"""Bytes of an answer that may wait for a slow reader, beside what one read brings."""
 _FAREWELL_S = 1.0
 """How long requests that were cancelled may take to write their ends into the ledger."""
 
@@ -43,6 +38,7 @@ class Gateway:
         settings: As read.
         decider: The router in use, with the pool; replaced as a whole by ``reload``.
         upstreams: The endpoints.
+        client: Connections to them.
         walker: Fallback over them.
         ledger: Of decisions.
         keys: Of the API.
@@ -63,7 +59,7 @@ class Gateway:
     sessions: Sessions
     telemetry: Telemetry
     tracing: Tracing
-    session: "ClientSession"
+    client: HttpClient
 
     def __init__(self, router_path: Path, settings: Settings, environ: Mapping[str, str]) -> None:
         """Prepare; ``start`` does the work.
@@ -85,8 +81,6 @@ class Gateway:
         Raises:
             AvengersProError: If any of it cannot be done; nothing is left open.
         """
-        import aiohttp
-
         settings = self.settings
         async with AsyncExitStack() as stack:
             self.settings = settings = _with_prices(settings)
@@ -104,16 +98,9 @@ class Gateway:
             self.access = Access(self.keys, required=required)
             await self._remember_spending()
             self.upstreams = Upstreams(settings.models, settings.breaker, self._environ)
-            self.session = await stack.enter_async_context(
-                aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=60),
-                    auto_decompress=False,
-                    read_bufsize=_READ_AHEAD,
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                    skip_auto_headers=("user-agent",),
-                )
-            )
-            self.walker = Walker(self.session, self.upstreams, settings.fallback)
+            self.client = HttpClient()
+            stack.push_async_callback(self.client.close)
+            self.walker = Walker(self.client, self.upstreams, settings.fallback)
             self._stack = stack.pop_all()
         self.is_ready = True
 

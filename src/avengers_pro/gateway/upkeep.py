@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avengers_pro.errors import AvengersProError, StoreError
-from avengers_pro.gateway.attempt import BROKEN
 
 if TYPE_CHECKING:
     from avengers_pro.gateway.state import Gateway
@@ -54,20 +53,22 @@ def _changed_at(path: Path) -> int | None:
 
 async def _probe(gateway: "Gateway", upstream: "Upstream") -> None:
     """Ask one upstream regularly; its answers count like those to requests."""
-    import aiohttp
-
-    health = gateway.settings.health
-    url = upstream.url.with_path(upstream.url.path.removesuffix("/chat/completions") + health.path)
-    headers = {name: value for name, value in upstream.headers.items() if name != "content-type"}
-    timeout = aiohttp.ClientTimeout(total=min(health.interval, 10.0))
+    health, clock = gateway.settings.health, asyncio.get_running_loop().time
+    head = upstream.request_head("GET", health.path, {})
+    timeout = min(health.interval, 10.0)
     while True:
         await asyncio.sleep(health.interval)
+        until = clock() + timeout
         try:
-            async with gateway.session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
-                well = response.status < 500  # noqa: PLR2004  it is there, whatever it thinks of the question
-        except (*BROKEN, TimeoutError):
+            response = await gateway.client.ask(
+                upstream.origin, head, b"", connect_by=until, head_by=until, whole_by=until
+            )
+        except OSError:
             well = False
-        now = asyncio.get_running_loop().time()
+        else:
+            well = response.status < 500  # noqa: PLR2004  it is there, whatever it thinks of the question
+            response.close()
+        now = clock()
         if upstream.breaker.resting(now) == 0:
             upstream.breaker.record(now, ok=well)
 

@@ -5,12 +5,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
-from aiohttp import ClientTimeout
-from multidict import CIMultiDict
-from yarl import URL
 
 from avengers_pro.errors import SettingsError
 from avengers_pro.gateway.breaker import Breaker
+from avengers_pro.gateway.http_client import request_head, split_url
 from avengers_pro.gateway.request import ChatRequest, Fields
 from avengers_pro.gateway.settings import BreakerSettings
 from avengers_pro.routing.pool import Endpoint, ModelCard
@@ -31,9 +29,8 @@ class Upstream:
         card: The model.
         endpoint: Where it answers.
         label: What logs, metrics and the ledger call it; holds no secret.
-        url: Of chat completions.
-        headers: Sent with every request, the provider's key among them; never logged.
-        timeout: What the client library watches over; silence is watched by ``attempt``.
+        origin: Where connections go.
+        head: Of every request, up to the length of its body; holds the provider's key, never logged.
         breaker: Whether it is in use.
         in_flight: Requests it is answering.
     """
@@ -45,14 +42,14 @@ class Upstream:
             SettingsError: If the variable that should hold its key is not set, or a header cannot be sent.
         """
         self.card, self.endpoint, self.breaker = card, endpoint, breaker
-        base = URL(endpoint.base_url)
-        self.url = base.with_path(base.path.rstrip("/") + "/chat/completions").with_query(base.query)
-        self.label = f"{card.name}@{base.host}:{base.port}"
-        # The client library's own types: made once, they cost nothing with each request.
-        self.timeout = ClientTimeout(total=endpoint.total_timeout, sock_connect=endpoint.connect_timeout)
-        self.headers = CIMultiDict(
-            {"content-type": "application/json", "accept-encoding": "identity", **endpoint.extra_headers}
-        )
+        try:
+            self.origin, self._path = split_url(endpoint.base_url)
+        except ValueError as error:
+            raise SettingsError(f"{card.name}: base_url {endpoint.base_url!r} is no address: {error}") from error
+        self.label = f"{card.name}@{self.origin.host}:{self.origin.port}"
+        _check_headers(endpoint.extra_headers, card.name)
+        self._headers = {"accept-encoding": "identity"}
+        self._headers |= {name.lower(): value for name, value in endpoint.extra_headers.items()}
         if endpoint.api_key_env is not None:
             key = environ.get(endpoint.api_key_env)
             if not key:
@@ -62,11 +59,16 @@ class Upstream:
                     f"{card.name}: the environment variable {endpoint.api_key_env} holds a line break or another "
                     "control character, which no header can; set it to the key alone"
                 )
-            self.headers["authorization"] = f"Bearer {key}"
-        _check_headers(endpoint.extra_headers, card.name)
+            self._headers["authorization"] = f"Bearer {key}"
+        self.head = self.request_head("POST", "/chat/completions", {"content-type": "application/json"})
         self._name = msgspec.Raw(msgspec.json.encode(endpoint.upstream_model or card.name))
         self._extra = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in endpoint.extra_body.items()}
         self.in_flight = 0
+
+    def request_head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        """Return the head of a request for a path below the base URL, up to the length of its body."""
+        base, mark, query = self._path.partition("?")
+        return request_head(method, self.origin, base.rstrip("/") + path + mark + query, {**headers, **self._headers})
 
     def body(self, chat: ChatRequest) -> tuple[bytes, bool]:
         """Return the request as this endpoint gets it, and whether usage was asked for that the client did not want."""

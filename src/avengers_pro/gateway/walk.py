@@ -12,7 +12,7 @@ from avengers_pro.gateway.settings import FallbackSettings
 from avengers_pro.gateway.upstreams import Upstream, Upstreams
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession
+    from avengers_pro.gateway.http_client import HttpClient
 
 
 @dataclass(slots=True)
@@ -43,9 +43,9 @@ class Walk:
 class Walker:
     """Tries upstreams, within attempts and time."""
 
-    def __init__(self, session: "ClientSession", upstreams: Upstreams, settings: FallbackSettings) -> None:
+    def __init__(self, client: "HttpClient", upstreams: Upstreams, settings: FallbackSettings) -> None:
         """Use these upstreams."""
-        self._session, self._upstreams, self._settings = session, upstreams, settings
+        self._client, self._upstreams, self._settings = client, upstreams, settings
 
     async def answer(self, chat: ChatRequest, models: Sequence[str], walk: Walk) -> Usable:
         """Return the first answer that can be used.
@@ -92,7 +92,7 @@ class Walker:
         upstream.in_flight += 1
         found = None
         try:
-            found = await attempt(self._session, upstream, chat, deadline)
+            found = await attempt(self._client, upstream, chat, deadline)
         finally:
             if not isinstance(found, Usable):
                 upstream.in_flight -= 1
