@@ -78,6 +78,11 @@ async def body_of(response: Response, seconds: float = 5.0) -> bytes:
     return found
 
 
+async def all_lost(client: HttpClient) -> None:
+    for connection in tuple(client._open):
+        await connection.lost
+
+
 def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), 20))
 
@@ -123,8 +128,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced():
     async def test() -> None:
         async with talking([PLAIN], [PLAIN], hang_up=True) as (client, origin, server):
             assert await body_of(await ask(client, origin)) == b"ok"
-            while client._open:  # until the end of the connection has come through
-                await asyncio.sleep(0.01)
+            await all_lost(client)
             assert await body_of(await ask(client, origin)) == b"ok"
             assert server.connections == 2
 
@@ -199,8 +203,7 @@ def test_what_is_no_head_is_an_error(said, why):
         async with talking([said], hang_up=True) as (client, origin, _):
             with pytest.raises(BrokenError, match=why):
                 await ask(client, origin)
-            while client._open:
-                await asyncio.sleep(0.01)
+            await all_lost(client)
 
     run(test)
 
@@ -235,8 +238,8 @@ def test_silence_is_a_timeout_and_nobody_listening_is_told_apart():
                 await body_of(response, 0.05)
         with pytest.raises(NotConnectedError):
             await ask(client, origin)
+        now = asyncio.get_running_loop().time()
         with pytest.raises(ConnectTimeoutError):
-            now = asyncio.get_running_loop().time()
             await client.ask(origin, b"", b"", connect_by=now - 1, head_by=now + 1, whole_by=now + 1)
 
     run(test)
