@@ -8,11 +8,26 @@ import subprocess
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from shutil import which
 from urllib.parse import urlsplit
 
 import openai
 import pytest
-from live import CHAT, FIRST, POOL, QUESTION, SECOND, ask, call, card, eventually, hung_up, request_of, text_of
+from live import (
+    CHAT,
+    FIRST,
+    POOL,
+    QUESTION,
+    SECOND,
+    ask,
+    call,
+    card,
+    events_of,
+    eventually,
+    hung_up,
+    request_of,
+    text_of,
+)
 from pydantic import BaseModel
 
 from avengers_pro.demo.provider import Fault, Speed
@@ -330,16 +345,23 @@ def test_unknown_paths_and_odd_hosts(gateway, provider):
         assert answer.error
 
 
+@pytest.mark.skipif(which("curl") is None, reason="curl is not installed")
 def test_curl(gateway, provider):
     live = gateway(provider)
-    command = ["curl", "-sS", "-N", "--max-time", "10", f"{live.url}{CHAT}", "-H", "content-type: application/json"]
-    done = subprocess.run([*command, "-d", json.dumps(ask(stream=True))], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("data: [DONE]\n\n")
-    done = subprocess.run(
-        [*command, "-i", "-d", json.dumps(ask(model="avengers-pro@7"))], capture_output=True, text=True, check=True
-    )
-    assert "400 Bad Request" in done.stdout
-    assert '"param":' in done.stdout
+
+    def curl(*options, **fields):
+        command = ["curl", "-sS", "--max-time", "10", f"{live.url}{CHAT}", "-H", "content-type: application/json"]
+        done = subprocess.run([*command, *options, "-d", json.dumps(ask(**fields))], capture_output=True, check=False)
+        return done.returncode, done.stdout.decode()
+
+    code, body = curl()
+    assert (code, json.loads(body)["model"]) == (0, FIRST)
+    code, body = curl("-N", stream=True)
+    assert (code, text_of(events_of(body.encode()))) == (0, json.loads(curl()[1])["choices"][0]["message"]["content"])
+    code, body = curl("-w", "%{http_code}", model="avengers-pro@7")
+    assert (code, body[-3:]) == (0, "400")
+    assert json.loads(body[:-3])["error"].keys() == {"message", "type", "param", "code"}
+    assert curl("--fail", model="avengers-pro@7")[0] == 22
 
 
 # The connection

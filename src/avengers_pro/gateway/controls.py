@@ -139,7 +139,7 @@ def named_policy(model: str, default: Policy, presets: Mapping[str, Policy]) -> 
         return default
     if model.startswith(f"{OWN_MODEL_NAME}@"):
         try:
-            return with_controls(default, Controls(alpha=float(model.partition("@")[2])))
+            return with_controls(default, Controls(alpha=_number(model.partition("@")[2])))
         except (ValueError, RefusedError) as error:
             raise RefusedError(400, f"model {model!r}: after @ must come an alpha in [0, 1]", param="model") from error
     if model.startswith(f"{OWN_MODEL_NAME}/"):
@@ -150,3 +150,14 @@ def named_policy(model: str, default: Policy, presets: Mapping[str, Policy]) -> 
             raise RefusedError(404, f"no preset is named {name!r}; {hint}", code="model_not_found", param="model")
         return presets[name]
     return None
+
+
+def _number(text: str) -> float:
+    """Read a number as JSON writes it; Python's own reading takes ``0_1`` and the digits of any script.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not text.isascii() or "_" in text:
+        raise ValueError(text)
+    return float(text)

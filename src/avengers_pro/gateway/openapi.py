@@ -1,171 +1,241 @@
 """The description of the HTTP interface, in OpenAPI 3.1; chat completions only as far as the gateway reads them."""
 
+from functools import cache
+from http import HTTPStatus
 from importlib import metadata
 from typing import Any
 
-from avengers_pro.gateway.controls import Controls
+from avengers_pro.gateway.controls import HEADER_PREFIX
+from avengers_pro.gateway.schemas import CONTROLS, TEXT, Schema, reference, schemas
 
-_ERROR = {"$ref": "#/components/responses/Error"}
-_NUMBERS = {
-    "alpha": {"minimum": 0, "maximum": 1},
-    "target": {"minimum": 0, "maximum": 10},
-    "budget": {"minimum": 0},
-    "max_cost": {"minimum": 0},
-    "min_score": {"minimum": 0, "maximum": 1},
-    "max_latency": {"minimum": 0},
+_BODY = (400, 408, 413, 431)
+"""What can be wrong with a body."""
+_KEY = (401,)
+_LEDGER = (503,)
+_DECIDING = (403, 404, 422)
+_FAULT = (500,)
+_MEANINGS = {
+    400: "The request is wrong; error.param names the field or the header.",
+    401: "An API key is needed, unknown or revoked.",
+    403: "The key may not do this.",
+    404: "There is no such model, preset or decision.",
+    408: "The body did not arrive in time.",
+    409: "The new router cannot be used; the old one goes on.",
+    413: "The body is too long.",
+    422: "No model can take the request, or meets the policy's limits.",
+    429: "The key's limits or budget are used up, or the providers' are.",
+    431: "The headers are too large.",
+    500: "The gateway failed.",
+    502: "No provider gave an answer that can be used.",
+    503: "The gateway, its ledger or the providers cannot take the request now.",
+    504: "The providers took too long.",
 }
-_NAMES: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+_ANSWERED: dict[str, Schema] = {
+    "decision": {"type": "string", "description": "Id of the decision, for /v1/feedback and /v1/decisions."},
+    "model": {"type": "string", "description": "The model that answered."},
+    "fallbacks": {"type": "integer", "minimum": 0, "description": "Upstreams asked after the first."},
+    "alpha": {"type": "number", "minimum": 0, "maximum": 1},
+    "expected-score": {"type": "number"},
+    "expected-cost": {"type": "number", "description": "US dollars."},
+}
 
 
-def _controls() -> dict[str, Any]:
-    properties: dict[str, Any] = {name: {"type": "number", **bounds} for name, bounds in _NUMBERS.items()}
-    properties |= {"models": _NAMES, "exclude": _NAMES, "requires": _NAMES, "session": {"type": "string"}}
-    properties["on_infeasible"] = {"enum": ["refuse", "cheapest", "best"]}
+@cache
+def document(*, needs_key: bool, has_metrics: bool) -> dict[str, Any]:
+    """Return the description as plain values, which are not to be changed.
+
+    Args:
+        needs_key: Whether clients must have an API key.
+        has_metrics: Whether there is ``/metrics``.
+    """
+    keys: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
     return {
-        "type": "object",
-        "description": "The policy of this request. At most one of alpha, target and budget.",
-        "additionalProperties": False,
-        "properties": {name: properties[name] for name in Controls.__struct_fields__},
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Avengers-Pro",
+            "version": metadata.version("avengers-pro"),
+            "description": "A gateway that sends each chat completion request to the model that is worth it.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "security": keys if needs_key else [*keys, {}],
+        "tags": [{"name": "chat"}, {"name": "decisions"}, {"name": "operation"}],
+        "paths": _paths(has_metrics=has_metrics),
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
+            "responses": {_component(status): _error(status) for status in _MEANINGS},
+            "headers": {name: {"schema": schema} for name, schema in _ANSWERED.items()},
+            "parameters": {name: _control(name, schema) for name, schema in CONTROLS.items()},
+            "links": _links(),
+            "schemas": schemas(),
+        },
     }
 
 
-_MESSAGE = {
-    "type": "object",
-    "required": ["role"],
-    "properties": {
-        "role": {"type": "string"},
-        "content": {
-            "anyOf": [
-                {"type": "string"},
-                {"type": "null"},
-                {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {"type": {"type": "string"}, "text": {"type": ["string", "null"]}},
-                    },
-                },
-            ]
+def _paths(*, has_metrics: bool) -> dict[str, Any]:
+    paths: dict[str, Any] = {
+        "/v1/chat/completions": {"post": _chat()},
+        "/v1/route": {"post": _route()},
+        "/v1/feedback": {"post": _feedback()},
+        "/v1/decisions/{decision}": {
+            "get": _operation(
+                "getDecision",
+                "decisions",
+                "Look a decision up; another key's is there for administrators alone",
+                _good("Decision", "The ledger's row."),
+                (*_KEY, 404, *_FAULT, *_LEDGER),
+                parameters=[_in_path("decision")],
+            )
         },
-        "tool_calls": {"type": ["array", "null"]},
-    },
-}
+        "/v1/models": {
+            "get": _operation(
+                "listModels", "chat", "List the models", _good("Models", "All names to ask for."), (*_KEY, *_FAULT)
+            )
+        },
+        "/v1/models/{model}": {
+            "get": _operation(
+                "getModel",
+                "chat",
+                "Describe a model, whose name may hold slashes",
+                _good("Model", "The model."),
+                (*_KEY, 404, *_FAULT),
+                parameters=[_in_path("model")],
+            )
+        },
+        "/admin/reload": {
+            "post": _operation(
+                "reload",
+                "operation",
+                "Load the router's folder again; needs a key of the role admin",
+                _good("Reloaded", "The router in use."),
+                (*_KEY, 403, 409, *_FAULT),
+            )
+        },
+        "/healthz": {"get": _open("isAlive", "Whether the process lives", _good("Health", "It does."))},
+        "/readyz": {
+            "get": _open(
+                "isReady",
+                "Whether requests are taken",
+                _good("Health", "They are.") | {"503": {"description": "Not now.", **_json(reference("Health"))}},
+            )
+        },
+        "/openapi.json": {
+            "get": _open("describe", "This description", _answer("OpenAPI 3.1.", _json({"type": "object"})))
+        },
+    }
+    if has_metrics:
+        page = {"content": {"text/plain": {"schema": TEXT}}}
+        paths["/metrics"] = {
+            "get": _operation(
+                "getMetrics", "operation", "Metrics for Prometheus", _answer("A page.", page), (*_KEY, *_FAULT)
+            )
+        }
+    return paths
 
 
-def _json(schema: dict[str, Any]) -> dict[str, Any]:
+def _chat() -> dict[str, Any]:
+    answers = _good("Completion", "The model's answer, as the provider gave it; server-sent events if stream is true.")
+    answers["200"]["content"]["text/event-stream"] = {"schema": reference("Event")}
+    answers["200"]["headers"] = {
+        f"{HEADER_PREFIX.decode()}{name}": {"$ref": f"#/components/headers/{name}"} for name in _ANSWERED
+    }
+    answers["200"]["links"] = {name: {"$ref": f"#/components/links/{name}"} for name in _links()}
+    theirs = {"description": "What else the provider said, as it came.", "content": {"*/*": {}}}
+    return _operation(
+        "createChatCompletion",
+        "chat",
+        "Have the right model answer",
+        answers | {"4XX": theirs, "5XX": {"$ref": f"#/components/responses/{_component(502)}"}},
+        (*_BODY, *_KEY, *_DECIDING, 429, *_FAULT, 502, *_LEDGER, 504),
+        description="A 400, 404, 413 or 422 may be the provider's: it is passed on as it came.",
+        parameters=_controls(),
+        requestBody=_body("ChatRequest"),
+    )
+
+
+def _route() -> dict[str, Any]:
+    return _operation(
+        "explainRoute",
+        "decisions",
+        "Decide and explain, without an answer",
+        _good("Explanation", "The decision with its grounds."),
+        (*_BODY, *_KEY, *_DECIDING, *_FAULT),
+        parameters=_controls(),
+        requestBody=_body("ChatRequest"),
+    )
+
+
+def _feedback() -> dict[str, Any]:
+    return _operation(
+        "giveFeedback",
+        "decisions",
+        "Say how good an answer was",
+        _good("Noted", "What was noted."),
+        (*_BODY, *_KEY, 404, *_FAULT, *_LEDGER),
+        requestBody=_body("Feedback"),
+    )
+
+
+def _operation(
+    name: str, tag: str, summary: str, answers: dict[str, Any], errors: tuple[int, ...], **more: Any
+) -> dict[str, Any]:
+    refused = {str(status): {"$ref": f"#/components/responses/{_component(status)}"} for status in errors}
+    return {"operationId": name, "tags": [tag], "summary": summary, **more, "responses": answers | refused}
+
+
+def _open(name: str, summary: str, answers: dict[str, Any]) -> dict[str, Any]:
+    """Return an operation that needs no key and cannot go wrong."""
+    return _operation(name, "operation", summary, answers, (), security=[])
+
+
+def _good(schema: str, text: str) -> dict[str, Any]:
+    return _answer(text, _json(reference(schema)))
+
+
+def _answer(text: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"200": {"description": text, **content}}
+
+
+def _json(schema: Schema) -> dict[str, Any]:
     return {"content": {"application/json": {"schema": schema}}}
 
 
-def _answers(schema: str, text: str, *errors: int, **more: dict[str, Any]) -> dict[str, Any]:
-    good = {"description": text, **_json({"$ref": f"#/components/schemas/{schema}"})}
-    good["content"] |= more
-    return {"200": good} | {str(status): _ERROR for status in (401, *errors)}
+def _body(schema: str) -> dict[str, Any]:
+    return {"required": True, **_json(reference(schema))}
 
 
-def _operation(summary: str, responses: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"summary": summary, "responses": responses, **more}
+def _component(status: int) -> str:
+    return HTTPStatus(status).phrase.title().replace(" ", "").replace("-", "")
 
 
-def _named(name: str) -> list[dict[str, Any]]:
-    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}]
+def _error(status: int) -> dict[str, Any]:
+    headers: dict[str, Any] = {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = {"required": True, "schema": TEXT}
+    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        headers["Retry-After"] = {"schema": {"type": "integer", "minimum": 1}, "description": "Seconds."}
+    return {"description": _MEANINGS[status], **({"headers": headers} if headers else {}), **_json(reference("Error"))}
 
 
-def document() -> dict[str, Any]:
-    """Return the description as plain values."""
-    chat = {"required": True, **_json({"$ref": "#/components/schemas/ChatRequest"})}
-    feedback = {"required": True, **_json({"$ref": "#/components/schemas/Feedback"})}
-    asked = (400, 403, 404, 413, 422, 429)
-    stream = {"text/event-stream": {"schema": {"type": "string"}}}
-    paths = {
-        "/v1/chat/completions": {
-            "post": _operation(
-                "Have the right model answer",
-                _answers("Completion", "The model's answer.", *asked, 502, 503, 504, **stream),
-                requestBody=chat,
-            )
-        },
-        "/v1/route": {
-            "post": _operation(
-                "Decide and explain, without an answer",
-                _answers("Decision", "The decision with its grounds.", *asked),
-                requestBody=chat,
-            )
-        },
-        "/v1/models": {"get": _operation("List the models", _answers("Models", "The pool, and avengers-pro."))},
-        "/v1/models/{model}": {
-            "get": _operation("Describe a model", _answers("Model", "A model.", 404), parameters=_named("model"))
-        },
-        "/v1/feedback": {
-            "post": _operation(
-                "Say how good an answer was", _answers("Feedback", "What was noted.", 400, 404), requestBody=feedback
-            )
-        },
-        "/v1/decisions/{decision}": {
-            "get": _operation(
-                "Look a decision up", _answers("Decision", "The ledger's row.", 404), parameters=_named("decision")
-            )
-        },
-        "/healthz": {"get": _operation("Whether the process lives", {"200": {"description": "It does."}})},
-        "/readyz": {
-            "get": _operation(
-                "Whether it takes requests", {"200": {"description": "It does."}, "503": {"description": "Not now."}}
-            )
-        },
-    }
+def _in_path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+
+def _controls() -> list[dict[str, Any]]:
+    return [{"$ref": f"#/components/parameters/{name}"} for name in CONTROLS]
+
+
+def _control(name: str, schema: Schema) -> dict[str, Any]:
+    """Describe the header that says the same as a field of ``avengers_pro``; lists are separated by commas."""
+    header = HEADER_PREFIX.decode() + name.replace("_", "-")
+    return {"name": header, "in": "header", "schema": schema, "description": f"As avengers_pro.{name}; give one."}
+
+
+def _links() -> dict[str, Any]:
+    decision = f"$response.header.{HEADER_PREFIX.decode()}decision"
     return {
-        "openapi": "3.1.0",
-        "info": {"title": "Avengers-Pro", "version": metadata.version("avengers-pro")},
-        "paths": paths,
-        "security": [{"key": []}, {}],
-        "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "responses": {"Error": {"description": "An error.", **_json({"$ref": "#/components/schemas/Error"})}},
-            "schemas": _schemas(),
-        },
-    }
-
-
-def _schemas() -> dict[str, Any]:
-    return {
-        "Controls": _controls(),
-        "ChatRequest": {
-            "type": "object",
-            "required": ["model", "messages"],
-            "properties": {
-                "model": {"type": "string", "description": "avengers-pro, avengers-pro@ALPHA, a preset or a model."},
-                "messages": {"type": "array", "items": _MESSAGE},
-                "stream": {"type": ["boolean", "null"]},
-                "avengers_pro": {"$ref": "#/components/schemas/Controls"},
-            },
-        },
-        "Completion": {"type": "object", "required": ["choices"]},
-        "Decision": {"type": "object", "required": ["model"]},
-        "Model": {"type": "object", "required": ["id", "object"]},
-        "Models": {
-            "type": "object",
-            "required": ["data"],
-            "properties": {"data": {"type": "array", "items": {"$ref": "#/components/schemas/Model"}}},
-        },
-        "Feedback": {
-            "type": "object",
-            "required": ["decision"],
-            "additionalProperties": False,
-            "properties": {
-                "decision": {"type": "string"},
-                "score": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
-                "thumbs": {"type": ["boolean", "null"]},
-                "comment": {"type": ["string", "null"], "maxLength": 10000},
-            },
-        },
-        "Error": {
-            "type": "object",
-            "required": ["error"],
-            "properties": {
-                "error": {
-                    "type": "object",
-                    "required": ["message", "type", "param", "code"],
-                    "properties": {"message": {"type": "string"}, "type": {"type": "string"}},
-                }
-            },
-        },
+        "decision": {"operationId": "getDecision", "parameters": {"decision": decision}},
+        "feedback": {"operationId": "giveFeedback", "requestBody": {"decision": decision, "thumbs": True}},
     }

@@ -1,10 +1,11 @@
-"""A chat completion request: only what routing needs is read, all else stays the bytes it was."""
+"""What clients send. Of a chat completion request only what routing needs is read, all else stays the bytes it was."""
 
 import re
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from avengers_pro.gateway.refused import RefusedError
 
@@ -13,8 +14,10 @@ _T = TypeVar("_T")
 
 _FIELDS = msgspec.json.Decoder(Fields)
 CONTROLS_FIELD = "avengers_pro"
-_LONGEST_NAME = 256
+LONGEST_NAME = 256
+"""Characters of a model's name."""
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _NOTHING = re.compile(rb"null|false|\[\s*\]|\{\s*\}")
 
 
@@ -111,12 +114,12 @@ def read_chat(body: bytes) -> ChatRequest:
     try:
         fields = _FIELDS.decode(body)
     except _NOT_JSON as error:
-        raise RefusedError(400, f"the body is not a JSON object: {error}") from error
+        raise RefusedError(400, f"the body is not a JSON object: {_reason(body, error)}") from error
     model = _field(fields, "model", str)
     if model is None:
         raise RefusedError(400, "model is missing; ask for 'avengers-pro' to have one chosen", param="model")
-    if len(model) > _LONGEST_NAME:
-        raise RefusedError(400, f"model has {len(model)} characters; at most {_LONGEST_NAME} name one", param="model")
+    if len(model) > LONGEST_NAME:
+        raise RefusedError(400, f"model has {len(model)} characters; at most {LONGEST_NAME} name one", param="model")
     stream = _field(fields, "stream", bool | None)
     if "messages" not in fields:
         raise RefusedError(400, "messages is missing", param="messages")
@@ -125,7 +128,44 @@ def read_chat(body: bytes) -> ChatRequest:
     except _NOT_JSON as error:
         raise RefusedError(400, f"messages: {error}", param="messages") from error
     controls = fields.pop(CONTROLS_FIELD, None)
+    if controls is not None and bytes(controls) == b"null":
+        controls = None
     return ChatRequest(fields, model, bool(stream), messages, controls, len(body))
+
+
+class FeedbackBody(msgspec.Struct, forbid_unknown_fields=True):
+    """How good an answer was: a score, or a thumb, with a comment if there is more to say."""
+
+    decision: str
+    score: Annotated[float, Meta(ge=0, le=1)] | None = None
+    thumbs: bool | None = None
+    comment: Annotated[str, Meta(max_length=10_000)] | None = None
+
+
+def read_feedback(body: bytes) -> FeedbackBody:
+    """Read what a client says of an answer.
+
+    Raises:
+        RefusedError: With status 400 if it cannot be understood, or says neither or both of score and thumbs.
+    """
+    try:
+        given = msgspec.json.decode(body, type=FeedbackBody)
+    except _NOT_JSON as error:
+        raise RefusedError(400, f"feedback: {_reason(body, error)}") from error
+    if (given.score is None) == (given.thumbs is None):
+        raise RefusedError(400, "give score (from 0 to 1) or thumbs (true or false), one of them", param="score")
+    return given
+
+
+def _reason(body: bytes, error: Exception) -> str:
+    """Say why a body is no JSON, where the parser's words would not tell."""
+    if not body:
+        return "it is empty"
+    if body.startswith(b"\x1f\x8b"):
+        return "it is compressed; send it as it is"
+    if body.startswith(_BYTE_ORDER_MARKS):
+        return "it begins with a byte order mark; send UTF-8 without one"
+    return str(error)
 
 
 def _field(fields: Fields, name: str, kind: Any) -> Any:

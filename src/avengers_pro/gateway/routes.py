@@ -3,10 +3,9 @@
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,7 +20,7 @@ from avengers_pro.gateway.chat import plan_of
 from avengers_pro.gateway.controls import read_controls
 from avengers_pro.gateway.openapi import document
 from avengers_pro.gateway.refused import RefusedError, error_body
-from avengers_pro.gateway.request import read_chat
+from avengers_pro.gateway.request import read_chat, read_feedback
 from avengers_pro.gateway.settings import OWN_MODEL_NAME
 
 if TYPE_CHECKING:
@@ -29,15 +28,6 @@ if TYPE_CHECKING:
 
 _STARTED = int(time.time())
 _log = logging.getLogger(__name__)
-
-
-class FeedbackBody(msgspec.Struct, forbid_unknown_fields=True):
-    """How good an answer was: a score, or a thumb, with a comment if there is more to say."""
-
-    decision: str
-    score: Annotated[float, Meta(ge=0, le=1)] | None = None
-    thumbs: bool | None = None
-    comment: Annotated[str, Meta(max_length=10_000)] | None = None
 
 
 def make_routes(gateway: "Gateway") -> Starlette:
@@ -122,12 +112,7 @@ class _Api:
     async def feedback(self, request: Request) -> Response:
         caller = self._caller(request)
         body = await read_body(request.receive, request.scope["headers"], self._gateway.settings.server)
-        try:
-            given = msgspec.json.decode(body, type=FeedbackBody)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RefusedError(400, f"feedback: {error}") from error
-        if (given.score is None) == (given.thumbs is None):
-            raise RefusedError(400, "give score (from 0 to 1) or thumbs (true or false), one of them", param="score")
+        given = read_feedback(body)
         score = given.score if given.score is not None else 1.0 if given.thumbs else 0.0
         await self._own(caller, given.decision)
         await self._gateway.ledger.feedback(
@@ -142,7 +127,8 @@ class _Api:
 
     async def _own(self, caller: Caller, name: str) -> dict[str, Any]:
         """Return a decision's row; those of other keys are there for administrators alone."""
-        found = await self._gateway.ledger.decision(name)
+        sane = name.isascii() and name.isprintable()  # PostgreSQL would call anything else an error
+        found = await self._gateway.ledger.decision(name) if sane else None
         if found is None or (caller.role != "admin" and found["key"] != caller.key):
             raise RefusedError(404, f"no decision has the id {name!r}", code="decision_not_found")
         return found
@@ -151,7 +137,10 @@ class _Api:
         return _json({"status": "ok"})
 
     async def openapi(self, request: Request) -> Response:  # noqa: ARG002
-        return _json(document())
+        gateway = self._gateway
+        asked = gateway.settings.access.required
+        needs_key = gateway.access.required or (asked is None and gateway.keys.active > 0)
+        return _json(document(needs_key=needs_key, has_metrics=gateway.settings.telemetry.metrics))
 
     async def readyz(self, request: Request) -> Response:  # noqa: ARG002
         ready = self._gateway.is_ready
