@@ -47,6 +47,7 @@ def command(
     if as_json and not check:
         raise click.UsageError("--json belongs to --check")
     need_serve("serving")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a decision's products are small: threads would only spin
     try:
         settings = _with_options(read_config(config), host, port, insecure=insecure)
         findings = _findings(router, settings)

@@ -33,21 +33,18 @@ class Words:
         if "" in words:  # several spaces in a row: all but the one before a word belong to it
             words = _WORD.findall(text)
             words[1:] = [word[1:] for word in words[1:]]
-        known = self._known
-        try:
-            tokens = [known[word] for word in words]
-        except KeyError:
-            tokens = [self._word(word) for word in words]
-        return np.frombuffer(b"".join(tokens), dtype=np.int32)
+        tokens = list(map(self._known.get, words))
+        while None in tokens:
+            place = tokens.index(None)
+            tokens[place] = self._word(words[place])
+        return np.frombuffer(b"".join(tokens), dtype=np.int32)  # type: ignore[arg-type]  # none is None now
 
     def _word(self, word: str) -> bytes:
-        tokens = self._known.get(word)
-        if tokens is None:
-            tokens = self._tokens(word)
-            if len(word) <= LONGEST_WORD:
-                if len(self._known) >= MOST_WORDS:
-                    self._known.clear()
-                self._known[word] = tokens
+        tokens = self._tokens(word)
+        if len(word) <= LONGEST_WORD:
+            if len(self._known) >= MOST_WORDS:
+                self._known.clear()
+            self._known[word] = tokens
         return tokens
 
     def _tokens(self, text: str) -> bytes:

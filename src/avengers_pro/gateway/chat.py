@@ -13,7 +13,7 @@ from avengers_pro.gateway.asgi import ClientGoneError, Contained, Receive, Scope
 from avengers_pro.gateway.bookkeeping import Course, closing, finished, opening, reply_headers
 from avengers_pro.gateway.controls import Controls, read_controls
 from avengers_pro.gateway.deciding import Plan
-from avengers_pro.gateway.delivery import Disconnected, break_off, deliver
+from avengers_pro.gateway.delivery import Watch, break_off, deliver
 from avengers_pro.gateway.refused import Headers, RefusedError
 from avengers_pro.gateway.request import ChatRequest, read_chat
 from avengers_pro.gateway.walk import release
@@ -62,11 +62,11 @@ async def chat_completions(gateway: "Gateway", scope: Scope, receive: Receive, s
         return
     opened = gateway.ledger.begin(row)
     gateway.running += 1
-    watch = Disconnected(receive)
+    watch = Watch(receive, gateway.settings.server.request_timeout)
     try:
         await _answer(gateway, send, plan, course, opened, _limits_left(gateway, caller))
     except asyncio.CancelledError:
-        await _cancelled(send, course, is_gone=watch.happened)
+        await _cancelled(gateway, send, plan, course, watch)
     finally:
         watch.stop()
         gateway.running -= 1
@@ -140,16 +140,11 @@ async def _answer(
 
     async with Contained(f"the request {plan.id}", fail):
         try:
-            async with asyncio.timeout(server.request_timeout):
-                await _relay(gateway, send, plan, course, opened, extra)
+            await _relay(gateway, send, plan, course, opened, extra)
         except RefusedError as refusal:
             course.outcome = "upstream-error" if course.walk.failures else "unavailable"
             await asyncio.wait([opened])
             await fail(refusal)
-        except TimeoutError:
-            course.outcome = "timeout"
-            message = f"the request took longer than {server.request_timeout:g} s"
-            await fail(RefusedError(504, message, kind="server_error", code="timeout"))
 
 
 async def _relay(
@@ -205,15 +200,21 @@ def _shutting_down() -> RefusedError:
     )
 
 
-async def _cancelled(send: Send, course: Course, *, is_gone: bool) -> None:
-    """End a request whose client has left, or whose gateway ends; an answer that is complete stays complete."""
+async def _cancelled(gateway: "Gateway", send: Send, plan: Plan, course: Course, watch: Watch) -> None:
+    """End a request whose client has left, whose time is up, or whose gateway ends; a complete answer stays so."""
     if course.outcome == "ok":
         return
-    course.outcome = "client-gone" if is_gone else "shutdown"
-    if not is_gone:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_FAREWELL_S):
-                await break_off(send, course, _shutting_down())
+    course.outcome = "client-gone" if watch.is_gone else "timeout" if watch.is_late else "shutdown"
+    if watch.is_gone:
+        return
+    server, refusal = gateway.settings.server, _shutting_down()
+    if watch.is_late:
+        message = f"the request took longer than {server.request_timeout:g} s"
+        refusal = RefusedError(504, message, kind="server_error", code="timeout")
+    mark = [(b"x-avengers-pro-decision", plan.id.encode())] if server.headers else []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_FAREWELL_S):
+            await break_off(send, course, refusal, mark)
 
 
 def _close(gateway: "Gateway", plan: Plan, course: Course, grant: "Grant") -> None:

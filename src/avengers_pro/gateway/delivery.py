@@ -142,20 +142,26 @@ async def break_off(send: Send, course: Course, refusal: RefusedError, headers: 
 
 
 UNWATCHED_S = 0.03
-"""A client is watched from then on: shorter requests end before anything could be spared."""
+"""A request is watched from then on: shorter ones end before anything could be spared."""
 
 
-class Disconnected:
-    """Cancels the task that answers a client as soon as the client leaves.
+class Watch:
+    """Cancels the task that answers a client as soon as the client leaves, or when its time is up.
 
     Attributes:
-        happened: Whether the client left.
+        is_gone: Whether the client left.
+        is_late: Whether the time was up.
     """
 
-    def __init__(self, receive: Receive) -> None:
-        """Watch a client whose request was read."""
-        self.happened = False
-        self._receive = receive
+    def __init__(self, receive: Receive, seconds: float) -> None:
+        """Watch a client whose request was read.
+
+        Args:
+            receive: From the client.
+            seconds: For the answer.
+        """
+        self.is_gone = self.is_late = False
+        self._receive, self._seconds = receive, seconds
         self._task = asyncio.current_task()
         self._watch: asyncio.Future[None] | None = None
         self._start = asyncio.get_running_loop().call_later(UNWATCHED_S, self._begin)
@@ -164,9 +170,13 @@ class Disconnected:
         self._watch = asyncio.ensure_future(self._wait())
 
     async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.happened = True
+        try:
+            async with asyncio.timeout(self._seconds - UNWATCHED_S):
+                while (await self._receive())["type"] != "http.disconnect":
+                    pass
+            self.is_gone = True
+        except TimeoutError:
+            self.is_late = True
         if self._task is not None:
             self._task.cancel()
 
