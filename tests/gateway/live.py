@@ -226,7 +226,7 @@ def hung_up(url: str, body: dict[str, Any], receive_bytes: int = 4096) -> Iterat
         yield client
 
 
-def request_of(body: dict[str, Any], host: str = "gateway", path: str = CHAT) -> bytes:
+def request_of(body: dict[str, Any], host: str = "localhost", path: str = CHAT) -> bytes:
     """Return the bytes of a request."""
     payload = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(payload)}\r\n\r\n"

@@ -35,7 +35,7 @@ OFFER = (
 )
 
 
-HEALTH = b"GET /healthz HTTP/1.1\r\nhost: gateway\r\n\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 LAST = HEALTH.replace(b"host", b"connection: close\r\nhost")
 
 
@@ -46,7 +46,7 @@ def served(separate_gateway, provider):
 
 def request(method=b"POST", target=TARGET, *headers, body=BODY, version=b"1.1"):
     """Return the bytes of a request; the length of the body is said unless it comes in chunks."""
-    lines = [b"%b %b HTTP/%b" % (method, target, version), b"host: gateway", *headers]
+    lines = [b"%b %b HTTP/%b" % (method, target, version), b"host: localhost", *headers]
     if body and not any(header.startswith(b"transfer-encoding") for header in headers):
         lines.append(b"content-length: %d" % len(body))
     return b"\r\n".join([*lines, b"", b""]) + body

@@ -6,14 +6,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from avengers_pro.errors import AvengersProError
-from avengers_pro.gateway.asgi import Contained, Receive, Scope, Send
+from avengers_pro.gateway.access.browsers import why_foreign
+from avengers_pro.gateway.asgi import Contained, Receive, Scope, Send, refuse
 from avengers_pro.gateway.chat import chat_completions
+from avengers_pro.gateway.refused import RefusedError
 from avengers_pro.gateway.routes import make_routes
 from avengers_pro.gateway.settings import Settings
 from avengers_pro.gateway.state import Gateway
 from avengers_pro.gateway.upkeep import chores
 
 _CHAT = "/v1/chat/completions"
+
+
+def _foreign(why: str) -> RefusedError:
+    return RefusedError(
+        403,
+        f"refused, because no key is needed here and {why}; make a key with 'avengers-pro keys create NAME', or, if "
+        "something in front of the gateway checks who calls, say --insecure",
+        kind="permission_error",
+        code="cross_site",
+    )
 
 
 class App:
@@ -31,7 +43,9 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or start and stop."""
         if scope["type"] == "http":
-            if scope["path"] == _CHAT and scope["method"] == "POST":
+            if self.gateway.is_open_to_all and (why := why_foreign(scope["headers"])) is not None:
+                await refuse(send, _foreign(why))
+            elif scope["path"] == _CHAT and scope["method"] == "POST":
                 await chat_completions(self.gateway, scope, receive, send)
             else:
                 async with Contained(f"{scope['method']} {scope['path']}"):

@@ -155,6 +155,11 @@ class Gateway:
             self.access.required = self.keys.active > 0
         return self.access.authenticate(authorization, api_key)
 
+    @property
+    def is_open_to_all(self) -> bool:
+        """Whether whoever reaches it may use it, and nobody said that something else checks who does."""
+        return not (self.access.required or self.settings.server.insecure)
+
     def measure(self) -> None:
         """Bring the gauges up to date."""
         metrics, now = self.telemetry, asyncio.get_running_loop().time()
