@@ -1,5 +1,6 @@
 """``avengers-pro ledger`` on what a gateway has really recorded."""
 
+import base64
 import json
 from collections import Counter
 
@@ -18,7 +19,7 @@ def recorded(tmp_path_factory, router):
     """A folder with the ledger of ten requests, three of them routed and one of those rated."""
     folder = tmp_path_factory.mktemp("recorded")
     with serving(create_provider()) as upstream:
-        config = write_config(folder / "gateway.toml", upstream, "[store]\nretention_days = 1\n")
+        config = write_config(folder / "gateway.toml", upstream, "[store]\nretention_days = 1\nlog_vectors = true\n")
         with served(folder, router, config) as (running, url):
             for model in (*MODELS, *["avengers-pro"] * 3):
                 with post(f"{url}/v1/chat/completions", {**CHAT, "model": model}) as answer:
@@ -47,6 +48,10 @@ def test_export_writes_every_row_with_its_parts_as_json(run, recorded):
     assert rows[-1]["policy"] == {"alpha": 0.7}
     assert len(rows[-1]["candidates"]) == 13
     assert rows[-1]["feedback"][0]["score"] == 0.75
+    assert (rows[-1]["propensity"], rows[-1]["shadow_model"]) == (1.0, None)
+    assert rows[-1]["reported_model"] == rows[-1]["served_by"]
+    assert len(base64.b64decode(rows[-1]["vector"])) == 2 * 278
+    assert rows[0]["vector"] is None
     ran = run("ledger", "export", *STORE, "-o", "rows.jsonl", "--model", "openai/gpt-5", "--since", "1h")
     assert ran.out == ""
     kept = [json.loads(line)["served_by"] for line in (folder / "rows.jsonl").read_text().splitlines()]

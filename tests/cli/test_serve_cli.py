@@ -197,6 +197,15 @@ def test_check_lists_everything_with_file_and_key(shell, config, router, tmp_pat
     assert "server.insecure" in {row["key"] for row in json.loads(insecure)}
 
 
+def test_check_looks_at_the_shadow_too(shell, config, router):
+    config.write_text(config.read_text() + '\n[shadow]\nrouter = "nowhere"\n')
+    ran = shell("serve", router, "--config", config, "--check")
+    assert ran.code == 1
+    assert re.search(r"^error +\S+gateway.toml: shadow.router: nowhere", ran.out, re.MULTILINE)
+    config.write_text(config.read_text().replace('"nowhere"', f'"{router}"'))
+    assert "0 errors" in shell("serve", router, "--config", config, "--check").out
+
+
 def test_what_is_wrong_keeps_it_from_starting(shell, config, router):
     config.write_text(config.read_text() + '\n[policy]\nexclude = ["none/such"]\n')
     ran = shell("serve", router, "--config", config)

@@ -96,17 +96,3 @@ def test_postgresql_is_upgraded_only_when_told_to():
 
     for url in postgresql_url():
         asyncio.run(scenario(url))
-
-
-@needs_postgresql
-def test_an_older_schema_on_postgresql_is_refused(monkeypatch):
-    """There is no second step yet, so a later version is made up that would know one."""
-    monkeypatch.setattr("avengers_pro.gateway.ledger.schema.REVISIONS", (*REVISIONS, "9999"))
-
-    async def scenario(url):
-        await upgrade(url)
-        with pytest.raises(StoreError, match=r"older than 9999; run: avengers-pro store upgrade"):
-            await Ledger.open(url)
-
-    for url in postgresql_url():
-        asyncio.run(scenario(url))

@@ -86,7 +86,11 @@ def command() -> None:
 def export(
     output: Path | None, since: float | None, until: float | None, model: str | None, config: Path, store: str | None
 ) -> None:
-    """Write all rows as JSON lines, oldest first. Texts are there if the gateway keeps them (log_text)."""
+    """Write all rows as JSON lines, oldest first.
+
+    Texts and vectors are there if the gateway keeps them (log_text, log_vectors). A vector is the base64 of
+    little-endian float16 numbers.
+    """
     need_serve("reading the ledger", storing_only=True)
     from avengers_pro.gateway.ledger import Filter
 
@@ -129,7 +133,7 @@ def stats(since: float | None, until: float | None, config: Path, store: str | N
 @click.option("--dry-run", is_flag=True, help="Say how many would go, and remove none.")
 @store_options
 def prune(older_than: float | None, max_bytes: int | None, config: Path, store: str | None, *, dry_run: bool) -> None:
-    """Remove old rows with their texts and feedback; the sums by hour stay, so stats do.
+    """Remove old rows with all that belongs to them; the sums by hour stay, so stats do.
 
     Without --older-than and --max-bytes, what [store] says: retention_days and max_bytes.
     """

@@ -85,6 +85,7 @@ def _findings(router: Path, settings: "Settings") -> "list[Finding]":
     """
     from avengers_pro.embedding import EmbeddingOptions
     from avengers_pro.gateway.checking import Finding, check
+    from avengers_pro.gateway.shadowing import check_shadow
     from avengers_pro.routing import Router
 
     # Its models are asked for, its embedder is not, so the key for that one may be missing.
@@ -95,7 +96,8 @@ def _findings(router: Path, settings: "Settings") -> "list[Finding]":
         keys = _keys(settings)
     except AvengersProError as error:
         problem = error
-    found = list(check(settings, loaded, keys_exist=keys > 0))
+    found = [*check(settings, loaded, keys_exist=keys > 0), *check_shadow(settings, loaded)]
+    found.sort(key=lambda finding: finding.level != "error")
     if problem is not None and not any(finding.key == "store.url" for finding in found):
         found.insert(0, Finding("error", "store.url", str(problem)))
     return found
@@ -167,6 +169,10 @@ def _introduce(url: str, app: "App", settings: "Settings") -> None:
     router, required = gateway.decider.router, gateway.access.required
     tell(f"Avengers-Pro on {url}/v1 (listening on {settings.server.host})")
     tell(f"  router  {gateway.router_path}: {router!r}")
+    if gateway.shadowing is not None:
+        tell(f"  shadow  {settings.shadow.router}: {gateway.shadowing.shadow.router!r}")
+    if settings.explore.rate:
+        tell(f"  explore {settings.explore.rate:.2%} of the first choices")
     tell(f"  ledger  {gateway.ledger.engine.url.render_as_string(hide_password=True)}")
     tell(f"  keys    {f'needed; {gateway.keys.active} in use' if required else 'none needed'}")
     tell("  models, US dollars per million tokens in/out")

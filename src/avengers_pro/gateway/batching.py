@@ -7,11 +7,17 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from avengers_pro.errors import EmbeddingError
 from avengers_pro.routing import Policy, Router
 from avengers_pro.routing.decision import Decision
 from avengers_pro.routing.prompt import Prompt
 
+Vector = NDArray[np.float32]
+Decided = tuple[Decision, Vector | None]
+"""A decision, and the (d,) vector it was made from if that is kept."""
 MOST = 12
 """Requests decided in one turn: embedding them takes about a millisecond, in which nothing else moves."""
 
@@ -21,18 +27,18 @@ class _Waiting:
     text: str
     policy: Policy
     prompt: Prompt
-    decision: "asyncio.Future[Decision]"
+    decision: "asyncio.Future[Decided]"
 
 
 class Batcher:
     """Decides with one router, whose embedder must be quick."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, *, keeps_vectors: bool = False) -> None:
         """Begin with nothing waiting."""
-        self._router = router
+        self._router, self._keeps_vectors = router, keeps_vectors
         self._waiting: list[_Waiting] = []
 
-    def decide(self, text: str, policy: Policy, prompt: Prompt) -> "asyncio.Future[Decision]":
+    def decide(self, text: str, policy: Policy, prompt: Prompt) -> "asyncio.Future[Decided]":
         """Return the decision to come; it fails with EmbeddingError if the text cannot be embedded.
 
         Args:
@@ -41,7 +47,7 @@ class Batcher:
             prompt: What is known of the whole prompt.
         """
         loop = asyncio.get_running_loop()
-        decision: asyncio.Future[Decision] = loop.create_future()
+        decision: asyncio.Future[Decided] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._turn, 0)
         self._waiting.append(_Waiting(text, policy, prompt, decision))
@@ -74,5 +80,6 @@ class Batcher:
                 self._decide(policy, [one])
             return
         found = self._router.iter_decisions(vectors, policy, [one.prompt for one in group])
-        for one, decision in zip(group, found, strict=True):
-            one.decision.set_result(decision)
+        kept = vectors if self._keeps_vectors else [None] * len(group)
+        for one, decision, vector in zip(group, found, kept, strict=True):
+            one.decision.set_result((decision, vector))

@@ -10,7 +10,7 @@ import msgspec
 from avengers_pro.gateway.deciding import Plan
 from avengers_pro.gateway.ledger import Closing, Opening
 from avengers_pro.gateway.refused import Headers
-from avengers_pro.gateway.sse import Usage
+from avengers_pro.gateway.sse import Answer, EventReader, Usage
 from avengers_pro.gateway.telemetry import Finished
 from avengers_pro.gateway.walk import Walk
 from avengers_pro.routing import Policy
@@ -36,6 +36,7 @@ class Course:
         walk: What was tried.
         usage: As the provider counted.
         finish_reason: As the provider said.
+        reported_model: Id of the model, as the provider said.
         first_byte: Seconds from the start to the first byte of the answer.
         answer: Text kept for the ledger, if text is kept.
     """
@@ -50,8 +51,13 @@ class Course:
     walk: Walk = field(default_factory=Walk)
     usage: Usage | None = None
     finish_reason: str | None = None
+    reported_model: str | None = None
     first_byte: float | None = None
     answer: str | None = None
+
+    def note(self, said: Answer | EventReader) -> None:
+        """Take over what the provider said of its answer."""
+        self.usage, self.finish_reason, self.reported_model = said.usage, said.finish_reason, said.reported_model
 
     @property
     def cost(self) -> float | None:
@@ -74,10 +80,13 @@ class Course:
         return usage.prompt_tokens + usage.completion_tokens
 
 
-def opening(plan: Plan, caller: str | None, session: str | None, router: str, text: str | None) -> Opening:
+def opening(
+    plan: Plan, caller: str | None, session: str | None, router: str, text: str | None, vector: bytes | None
+) -> Opening:
     """Return the row that is written before the answer begins."""
     model, score, cost = plan.ranking[0]
     decision = plan.decision
+    ranked = decision.ranking() if plan.explores and decision is not None else plan.ranking
     baseline, baseline_score, baseline_cost = plan.baseline or (None, math.nan, math.nan)
     return Opening(
         id=plan.id,
@@ -93,15 +102,16 @@ def opening(plan: Plan, caller: str | None, session: str | None, router: str, te
         baseline_model=baseline,
         baseline_cost_usd=_known(baseline_cost),
         baseline_score=_known(baseline_score),
-        candidates=_encode([(name, _known(s), _known(c), None) for name, s, c in plan.ranking]).decode(),
+        candidates=_encode([(name, _known(s), _known(c), None) for name, s, c in ranked]).decode(),
         clusters=_encode(decision.clusters if decision is not None else ()).decode(),
         novel=decision.novel if decision is not None else False,
-        propensity=1.0,
+        propensity=plan.propensity,
         prompt_tokens_estimate=plan.needs.prompt_tokens,
         stream=plan.chat.stream,
         router=router,
         decision_us=plan.micros,
         text=text,
+        vector=vector,
     )
 
 
@@ -145,6 +155,7 @@ def closing(plan: Plan, course: Course) -> Closing:
         first_byte_ms=None if course.first_byte is None else course.first_byte * 1000,
         total_ms=(time.perf_counter() - course.started) * 1000,
         answer=course.answer,
+        reported_model=course.reported_model,
     )
 
 
@@ -157,6 +168,7 @@ def finished(plan: Plan, course: Course) -> Finished:
         status=course.status,
         outcome=course.outcome,
         chosen=plan.ranking[0][0],
+        explores=plan.explores,
         served=None if course.served is None else course.served.name,
         fallbacks=course.walk.fallbacks,
         decision_seconds=plan.micros / 1e6,

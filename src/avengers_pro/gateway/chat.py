@@ -5,6 +5,7 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from avengers_pro.errors import StoreError
@@ -79,13 +80,15 @@ async def _planned(gateway: "Gateway", headers: Headers, receive: Receive) -> "t
     caller = gateway.caller(header(headers, b"authorization"), header(headers, b"x-api-key"))
     chat = read_chat(await read_body(receive, headers, gateway.settings.server))
     controls = read_controls(chat.controls, headers)
-    plan = await plan_of(gateway, caller, chat, controls)
-    text = gateway.kept_text(plan.text)
-    return caller, plan, opening(plan, caller.key, controls.session, gateway.decider.fingerprint, text)
+    plan = await plan_of(gateway, caller, chat, controls, explores=True)
+    text, vector = gateway.kept_text(plan.text), gateway.kept_vector(plan)
+    return caller, plan, opening(plan, caller.key, controls.session, gateway.decider.fingerprint, text, vector)
 
 
-async def plan_of(gateway: "Gateway", caller: "Caller", chat: ChatRequest, controls: Controls) -> Plan:
-    """Decide for a request, within the bounds of its key.
+async def plan_of(
+    gateway: "Gateway", caller: "Caller", chat: ChatRequest, controls: Controls, *, explores: bool = False
+) -> Plan:
+    """Decide for a request, within the bounds of its key; ``explores`` as in ``Decider.plan``.
 
     Raises:
         RefusedError: If what it asks for means nothing, or no model can do it.
@@ -95,7 +98,7 @@ async def plan_of(gateway: "Gateway", caller: "Caller", chat: ChatRequest, contr
     policy = decider.policy(chat.model, controls)
     if gateway.limits(caller):
         policy = _within_bounds(caller, chat, controls, policy, decider.pool)
-    return await decider.plan(chat, controls, policy, caller.key, time.monotonic())
+    return await decider.plan(chat, controls, policy, caller.key, time.monotonic(), explores=explores)
 
 
 def _within_bounds(
@@ -223,7 +226,8 @@ def _close(gateway: "Gateway", plan: Plan, course: Course, grant: "Grant") -> No
         grant.settle(course.tokens, course.cost, time.time())
     else:
         grant.release()
-    gateway.ledger.finish(closing(plan, course))
+    finish = gateway.ledger.finish if gateway.shadowing is None else partial(gateway.shadowing.add, plan)
+    finish(closing(plan, course))
     gateway.telemetry.count(finished(plan, course))
 
 

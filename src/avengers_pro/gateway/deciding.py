@@ -1,18 +1,22 @@
 """From a request to the models to try, best first: policy, capabilities, conversation, decision."""
 
 import asyncio
+import hashlib
 import math
 import os
+import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from avengers_pro.errors import EmbeddingError, PolicyError, SettingsError
-from avengers_pro.gateway.batching import Batcher
+from avengers_pro.errors import ArtifactError, EmbeddingError, PolicyError, SettingsError
+from avengers_pro.gateway.batching import Batcher, Decided, Vector
 from avengers_pro.gateway.controls import Controls, asked_policy
+from avengers_pro.gateway.exploring import explore
 from avengers_pro.gateway.intent import intent
 from avengers_pro.gateway.needs import Needs, needs_of
 from avengers_pro.gateway.refused import RefusedError
@@ -30,6 +34,21 @@ _ANSWER_TOKENS = 512
 """Guess at an answer's length where nothing is known of it."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Grounds:
+    """What a request was decided from, for those who look at it again.
+
+    Attributes:
+        policy: As it was asked for, of models that can do it or not.
+        prompt: What is known of the whole prompt.
+        vector: (d,) the embedded text; None = it was decided blindly, by the overall means.
+    """
+
+    policy: Policy
+    prompt: Prompt
+    vector: Vector | None
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be done with a request.
@@ -38,13 +57,15 @@ class Plan:
         id: Of the decision; ids sort by time.
         chat: The request.
         policy: The policy that was applied.
-        ranking: Models to try, best first; never empty.
+        ranking: Models to try, best first, but for one that was drawn to be the first; never empty.
         baseline: The best single model on the same request; None = the router does not know the models.
         needs: What the request needs of a model.
         session: What the conversation is known by.
         decision: The router's; None = the client named its model.
         text: What was embedded; empty = nothing was.
         micros: Microseconds that deciding took.
+        propensity: Probability, given the request, with which the first of the ranking was to be the first.
+        grounds: What it was decided from; None = the client named its model, or nobody asks for them.
     """
 
     id: str
@@ -57,6 +78,13 @@ class Plan:
     decision: Decision | None
     text: str
     micros: float
+    propensity: float = 1.0
+    grounds: Grounds | None = None
+
+    @property
+    def explores(self) -> bool:
+        """Whether another model than the best-ranked one was drawn to be the first."""
+        return self.propensity < 1 and self.decision is not None and self.ranking[0][0] != self.decision.model
 
 
 class Decider:
@@ -69,10 +97,13 @@ class Decider:
         self.cards: Mapping[str, ModelCard] = {card.name: card for card in settings.models}
         self.pool = tuple(name for name in self.router.models if name in self.cards)
         self._quick = self.router.embedding.spec == "static"
+        self._explores = settings.explore.rate > 0
+        self._keeps_grounds = settings.store.log_vectors or settings.shadow.router is not None
+        self._chance = random.Random().random  # noqa: S311  # no secret depends on it
         self._capabilities = [
             None if fact.capabilities is None else frozenset(fact.capabilities) for fact in self.router.facts
         ]
-        self._batcher = Batcher(self.router)
+        self._batcher = Batcher(self.router, keeps_vectors=self._explores or self._keeps_grounds)
         self._restricted = lru_cache(maxsize=1024)(self._restrict)
         if not self.pool:
             raise SettingsError(
@@ -86,7 +117,14 @@ class Decider:
             self.router.route_blind(self._restricted(policy, self.pool))
 
     async def plan(
-        self, chat: ChatRequest, controls: Controls, policy: Policy | None, caller: str | None, now: float
+        self,
+        chat: ChatRequest,
+        controls: Controls,
+        policy: Policy | None,
+        caller: str | None,
+        now: float,
+        *,
+        explores: bool = False,
     ) -> Plan:
         """Decide for one request.
 
@@ -96,6 +134,7 @@ class Decider:
             policy: What holds for it, as ``policy`` returns it; None = the client named its model.
             caller: Id of the API key.
             now: Seconds of the clock that sessions live by.
+            explores: Whether the first choice may be drawn, if ``[explore]`` says so.
 
         Raises:
             RefusedError: If no model can do it, or none meets the policy.
@@ -103,6 +142,7 @@ class Decider:
         started = time.perf_counter()
         needs = needs_of(chat)
         key = session_key(caller, controls.session, chat.messages)
+        propensity, grounds = 1.0, None
         if policy is None:
             ranking, decision, text, applied = [self._named(chat.model, needs)], None, "", Policy(models=(chat.model,))
         else:
@@ -111,14 +151,19 @@ class Decider:
             session = self._sessions.find(key, now)
             prompt = self._sessions.prompt(needs.prompt_tokens, session, now)
             try:
-                decision = await self._decide(text, applied, prompt)
+                decision, vector = await self._decide(text, applied, prompt)
             except PolicyError as error:
                 raise RefusedError(400, str(error), param=CONTROLS_FIELD) from error
             ranking = decision.ranking()
             if not ranking:
                 raise self._infeasible(policy, needs, decision)
-            if session is not None and in_tool_loop(chat.messages):
-                ranking.sort(key=lambda expected: expected[0] != session.model)
+            if in_tool_loop(chat.messages):
+                if session is not None:
+                    ranking.sort(key=lambda expected: expected[0] != session.model)
+            elif explores and self._explores and vector is not None and prompt.cached_model is None:
+                ranking, propensity = self._explored(ranking, decision)
+            if self._keeps_grounds:
+                grounds = Grounds(policy, prompt, vector)
         return Plan(
             f"dec_{time.time_ns() // 1_000_000:012x}{os.urandom(8).hex()}",
             chat,
@@ -130,6 +175,8 @@ class Decider:
             decision,
             text,
             (time.perf_counter() - started) * 1e6,
+            propensity,
+            grounds,
         )
 
     def explain(self, plan: Plan) -> dict[str, Any]:
@@ -198,20 +245,27 @@ class Decider:
         why = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in names_by_reason.items())
         return RefusedError(422, f"infeasible: no model can take this request ({why})", code="infeasible")
 
-    async def _decide(self, text: str, policy: Policy, prompt: Prompt) -> Decision:
+    def _explored(self, ranking: list[Expected], decision: Decision) -> tuple[list[Expected], float]:
+        """Draw who goes first; where no model meets the policy, nothing is tried on top of that."""
+        if decision.relaxed:
+            return ranking, 1.0
+        return explore(ranking, self._settings.explore, decision.policy, self._chance())
+
+    async def _decide(self, text: str, policy: Policy, prompt: Prompt) -> Decided:
+        """Return the decision and, if it was not made blindly and somebody asks for it, the vector."""
         router = self.router
         if not router.is_ready(policy):
             await asyncio.to_thread(router.route_blind, policy)
         if not text:
-            return router.route_blind(policy, prompt)
+            return router.route_blind(policy, prompt), None
         try:
             if self._quick:
                 return await self._batcher.decide(text, policy, prompt)
             async with asyncio.timeout(self._settings.server.decision_timeout):
                 vectors = await asyncio.to_thread(router.embed, [text])
         except (TimeoutError, EmbeddingError):
-            return router.route_blind(policy, prompt)
-        return router.route_vector(vectors[0], policy, prompt)
+            return router.route_blind(policy, prompt), None
+        return router.route_vector(vectors[0], policy, prompt), vectors[0]
 
     def _named(self, model: str, needs: Needs) -> Expected:
         """Expect of a model that the client named what it does on average."""
@@ -227,6 +281,19 @@ class Decider:
             return None
         best = self.best_single
         return best, *decision.expectation(best)
+
+
+def fingerprint_of(folder: Path) -> str:
+    """Return the SHA-256 of a router's header, which holds that of its arrays.
+
+    Raises:
+        ArtifactError: If it cannot be read.
+    """
+    header = folder / "router.json"
+    try:
+        return hashlib.sha256(header.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{header}: cannot be read: {error.strerror}") from error
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:

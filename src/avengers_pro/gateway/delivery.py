@@ -61,7 +61,7 @@ async def deliver(send: Send, found: Usable, course: Course, headers: Headers, t
         await _stream(send, found, found.events, course, transcript)
         return
     if found.answer is not None:
-        course.usage, course.finish_reason = found.answer.usage, found.answer.finish_reason
+        course.note(found.answer)
         if transcript is not None:
             transcript.whole(found.first)
     await send({"type": "http.response.body", "body": found.first})
@@ -74,7 +74,7 @@ async def _stream(
     """Pass a stream on, and end it well or badly."""
     lost = await _relay(send, found, events, course, transcript)
     rest = b"" if lost else events.end()
-    course.usage, course.finish_reason = events.usage, events.finish_reason
+    course.note(events)
     if not (lost or events.done or events.failed or events.finish_reason):
         lost = "the upstream ended the stream early"
     if lost is None or events.done:
@@ -108,7 +108,7 @@ async def _relay(
                 return None
             passed = events.feed(chunk)
     finally:
-        course.usage, course.finish_reason = events.usage, events.finish_reason
+        course.note(events)
 
 
 async def _next(found: Usable) -> bytes | str:

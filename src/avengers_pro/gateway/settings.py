@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from avengers_pro.embedding import EmbeddingOptions
 from avengers_pro.errors import PolicyError, SettingsError
+from avengers_pro.gateway.exploring import ExploreSettings
 from avengers_pro.gateway.secrecy import checked_url, filled, refuse_secrets, with_driver
 from avengers_pro.routing import Policy
 from avengers_pro.routing.pool import ModelCard, pool_of
@@ -129,6 +130,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         required: Refuse a request whose decision cannot be recorded.
         log_text: Keep prompts and answers.
         text_bytes: Longest text kept; longer ones are cut.
+        log_vectors: Keep what prompts were embedded to, to learn from without their text.
         redact: Regular expressions; what they match is blanked before a text is kept.
         retention_days: Age at which rows are deleted; None = never.
         max_bytes: Size of the database at which the oldest rows are deleted; None = no limit.
@@ -138,6 +140,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     required: bool = True
     log_text: bool = False
     text_bytes: Count = 16_384
+    log_vectors: bool = False
     redact: tuple[str, ...] = ()
     retention_days: Annotated[float, Meta(gt=0, le=36_500)] | None = None
     max_bytes: Count | None = None
@@ -157,6 +160,16 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
             SettingsError: If a variable is not set, or a URL that came from one is of no known kind.
         """
         return with_driver(filled(self.url, environ, "store.url"), "store.url")
+
+
+class ShadowSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """``[shadow]``: a router that is tried out beside the one in use.
+
+    Attributes:
+        router: Folder of a router with the same embedder, whose choices are only recorded; None = there is none.
+    """
+
+    router: Annotated[str, Meta(min_length=1)] | None = None
 
 
 class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,6 +257,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     health: HealthSettings = HealthSettings()
     sessions: SessionSettings = SessionSettings()
     store: StoreSettings = StoreSettings()
+    explore: ExploreSettings = ExploreSettings()
+    shadow: ShadowSettings = ShadowSettings()
     access: AccessSettings = AccessSettings()
     logging: LoggingSettings = LoggingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

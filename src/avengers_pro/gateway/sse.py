@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -47,11 +47,17 @@ class Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: Usage | None = None
     error: msgspec.Raw = msgspec.Raw()
+    model: Any = None
 
     @property
     def finish_reason(self) -> str | None:
         """Of the first choice that has one."""
         return next((choice.finish_reason for choice in self.choices or () if choice.finish_reason), None)
+
+    @property
+    def reported_model(self) -> str | None:
+        """Id of the model that the upstream says it used; None = it says none."""
+        return self.model if isinstance(self.model, str) else None
 
     @property
     def failed(self) -> bool:
@@ -94,6 +100,7 @@ class EventReader:
     Attributes:
         usage: The last one seen; None = none.
         finish_reason: The last one seen.
+        reported_model: Id of the model, in the events that were looked into; None = not said there.
         failed: Whether an error event was seen.
         done: Whether ``[DONE]`` was seen.
     """
@@ -109,6 +116,7 @@ class EventReader:
         self._inside = False
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
+        self.reported_model: str | None = None
         self.failed = self.done = False
 
     def feed(self, data: bytes) -> bytes:
@@ -156,6 +164,7 @@ class EventReader:
         self.failed = self.failed or answer.failed
         self.usage = answer.usage or self.usage
         self.finish_reason = answer.finish_reason or self.finish_reason
+        self.reported_model = answer.reported_model or self.reported_model
         only_usage = answer.usage is not None and not answer.choices and not answer.failed
         return not (self._hide and only_usage and len(data) < _LONGEST_HIDDEN)
 

@@ -1,7 +1,6 @@
 """What outlives a request: router and pool, upstreams, ledger, keys, sessions, metrics."""
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Mapping
@@ -9,15 +8,16 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from avengers_pro.errors import ArtifactError, AvengersProError
+from avengers_pro.errors import AvengersProError
 from avengers_pro.gateway.access import Access, Keys, check_binding
 from avengers_pro.gateway.access.limits import Caller, Limits
-from avengers_pro.gateway.deciding import Decider
+from avengers_pro.gateway.deciding import Decider, Plan, fingerprint_of
 from avengers_pro.gateway.http_client import HttpClient
 from avengers_pro.gateway.ledger import Ledger
 from avengers_pro.gateway.prices import priced
 from avengers_pro.gateway.sessions import Sessions
 from avengers_pro.gateway.settings import Settings
+from avengers_pro.gateway.shadowing import Shadow, Shadowing, load_shadow
 from avengers_pro.gateway.telemetry import Telemetry
 from avengers_pro.gateway.tracing import Tracing
 from avengers_pro.gateway.transcript import Transcript
@@ -37,6 +37,7 @@ class Gateway:
     Attributes:
         settings: As read.
         decider: The router in use, with the pool; replaced as a whole by ``reload``.
+        shadowing: The router that is tried out beside it; None = there is none.
         upstreams: The endpoints.
         client: Connections to them.
         walker: Fallback over them.
@@ -51,6 +52,7 @@ class Gateway:
 
     settings: Settings
     decider: Decider
+    shadowing: Shadowing | None = None
     upstreams: Upstreams
     walker: Walker
     ledger: Ledger
@@ -87,9 +89,12 @@ class Gateway:
             self.sessions, self.telemetry = Sessions(settings.sessions), Telemetry()
             self.tracing = Tracing(settings.telemetry)
             stack.callback(self.tracing.close)
-            self.decider = await asyncio.to_thread(self._decider)
+            self.decider, shadow = await asyncio.to_thread(self._routers)
             self.ledger = await Ledger.open(settings.store.database_url(self._environ))
             stack.push_async_callback(self.ledger.close)
+            if shadow is not None:
+                self.shadowing = Shadowing(shadow, self.ledger.finish, self.telemetry.shadowed)
+                stack.push_async_callback(self.shadowing.close)
             self.keys = await Keys.open(self.ledger.engine, refresh_s=settings.access.refresh)
             stack.push_async_callback(self.keys.close)
             has_keys = self.keys.active > 0
@@ -112,15 +117,16 @@ class Gateway:
             await asyncio.sleep(0.01)
         await self._stack.aclose()
 
-    def _decider(self) -> Decider:
+    def _routers(self) -> tuple[Decider, Shadow | None]:
         embedder = self.settings.embedder
         remote = embedder.base_url is not None
         options = embedder.options(self._environ) if remote else None
         router = Router.load(self.router_path, options=options)
-        return Decider(router, self.settings, self.sessions, fingerprint_of(self.router_path))
+        decider = Decider(router, self.settings, self.sessions, fingerprint_of(self.router_path))
+        return decider, load_shadow(self.settings, router)
 
     async def reload(self) -> str:
-        """Load the router's folder again and use it; a bad one is refused and the old one goes on.
+        """Load the router's folder again and use it, and the shadow's; if one is bad, the old ones go on.
 
         Returns:
             Fingerprint of the router now in use.
@@ -129,11 +135,13 @@ class Gateway:
             AvengersProError: If the new one cannot be used.
         """
         try:
-            decider = await asyncio.to_thread(self._decider)
+            decider, shadow = await asyncio.to_thread(self._routers)
         except AvengersProError as error:
             _log.error("reload refused, the old router goes on: %s", error)
             raise
         self.decider = decider
+        if self.shadowing is not None and shadow is not None:
+            self.shadowing.shadow = shadow
         _log.info("router %s in use", decider.fingerprint[:12])
         return decider.fingerprint
 
@@ -174,6 +182,12 @@ class Gateway:
         """Whether a caller's key bounds what may be asked for."""
         return caller.limits is not _UNLIMITED and caller.limits != _UNLIMITED
 
+    def kept_vector(self, plan: Plan) -> bytes | None:
+        """Return what was embedded as the ledger keeps it: nothing, unless it is asked to."""
+        if not self.settings.store.log_vectors or plan.grounds is None or plan.grounds.vector is None:
+            return None
+        return plan.grounds.vector.astype("<f2").tobytes()
+
     def transcript(self) -> Transcript | None:
         """Return what collects an answer's text; None if texts are not kept."""
         store = self.settings.store
@@ -193,16 +207,3 @@ def _with_prices(settings: Settings) -> Settings:
     import msgspec
 
     return msgspec.structs.replace(settings, models=priced(settings.models))
-
-
-def fingerprint_of(folder: Path) -> str:
-    """Return the SHA-256 of a router's header, which holds that of its arrays.
-
-    Raises:
-        ArtifactError: If it cannot be read.
-    """
-    header = folder / "router.json"
-    try:
-        return hashlib.sha256(header.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ArtifactError(f"{header}: cannot be read: {error.strerror}") from error

@@ -17,6 +17,7 @@ class Finished:
     status: int
     outcome: str
     chosen: str | None
+    explores: bool
     served: str | None
     fallbacks: int
     decision_seconds: float | None
@@ -44,6 +45,10 @@ class Telemetry:
 
         self._requests = counter("requests", "Chat completion requests.", "outcome", "status")
         self._decisions = counter("decisions", "Decisions by first choice.", "model")
+        self._explored = counter("explored", "Decisions whose first choice was drawn, and is not the best-ranked one.")
+        self._shadow = counter(
+            "shadow_decisions", "Decisions of the shadow router, by how they compare with those in use.", "result"
+        )
         self._served = counter("answers", "Answers by the model that gave them.", "model")
         self._fallbacks = counter("fallbacks", "Attempts after the first of a request.")
         self._tokens = counter("tokens", "Tokens as providers counted them.", "model", "kind")
@@ -70,12 +75,18 @@ class Telemetry:
         """Count a request that was turned away before a decision."""
         self._child(self._requests, "refused", str(status)).inc()
 
+    def shadowed(self, result: str) -> None:
+        """Count a decision of the shadow router: the ``same``, ``different``, ``infeasible`` or ``failed``."""
+        self._child(self._shadow, result).inc()
+
     def count(self, done: Finished) -> None:
         """Count a request that has ended."""
         child = self._child
         child(self._requests, done.outcome, str(done.status)).inc()
         if done.chosen is not None:
             child(self._decisions, done.chosen).inc()
+        if done.explores:
+            self._explored.inc()
         if done.fallbacks:
             self._fallbacks.inc(done.fallbacks)
         self._observe(done)

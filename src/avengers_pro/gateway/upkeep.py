@@ -30,14 +30,15 @@ def chores(gateway: "Gateway") -> list[Coroutine[Any, Any, None]]:
 
 
 async def follow_router(gateway: "Gateway") -> None:
-    """Reload the router when its header changes; it is written last, so the arrays are there by then."""
-    header = gateway.router_path / "router.json"
-    seen = _changed_at(header)
+    """Reload the routers when a header changes; it is written last, so the arrays are there by then."""
+    folders = (gateway.router_path, gateway.settings.shadow.router)
+    headers = [Path(folder) / "router.json" for folder in folders if folder is not None]
+    seen = {header: _changed_at(header) for header in headers}
     while True:
         await asyncio.sleep(gateway.settings.server.reload_interval)
-        now = _changed_at(header)
-        if now not in {None, seen}:
-            seen = now
+        now = {header: at for header in headers if (at := _changed_at(header)) is not None}
+        if now.items() - seen.items():
+            seen |= now
             try:
                 await gateway.reload()
             except AvengersProError:

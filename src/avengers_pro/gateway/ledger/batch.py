@@ -77,6 +77,9 @@ class Batch:
         if self.openings:
             rows = [statements.opening_row(waiting.opening, process) for waiting in self.openings]
             connection.exec_driver_sql(statements.insert_opening, rows)
+            kept = [(one.opening.id, one.opening.vector) for one in self.openings if one.opening.vector is not None]
+            if kept:
+                connection.exec_driver_sql(statements.insert_vector, kept)
 
     def _write_closings(self, connection: Connection, statements: Statements) -> None:
         if self.closings:

@@ -205,7 +205,7 @@ async def used_bytes(connection: AsyncConnection) -> int:
         ]
         return int((pages - free) * size)
     used = 0.0
-    for table, order in (("decisions", "at"), ("texts", "id")):
+    for table, order in (("decisions", "at"), ("texts", "id"), ("vectors", "id")):
         sample = f"SELECT pg_column_size(t.*) AS size FROM {table} t ORDER BY {order} LIMIT 1000"
         rows = (await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")).scalar_one()
         mean = (await connection.exec_driver_sql(f"SELECT coalesce(avg(size), 0) FROM ({sample}) s")).scalar_one()

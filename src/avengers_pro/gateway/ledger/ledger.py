@@ -30,8 +30,8 @@ class Ledger:
     """A durable table of requests in SQLite or PostgreSQL; made by ``open``, used within one event loop.
 
     A request is written twice: ``begin`` when its model is chosen, ``finish`` when it is over. One whose process
-    went away in between is found later and gets the outcome ``interrupted``. Prompts and answers are kept only if an
-    ``Opening`` or ``Closing`` holds them.
+    went away in between is found later and gets the outcome ``interrupted``. Prompts, answers and vectors are kept only
+    if an ``Opening`` or ``Closing`` holds them.
     """
 
     def __init__(self, database: Database, presence: Presence | None, queue_limit: int) -> None:
@@ -189,7 +189,7 @@ class Ledger:
             before: Id of the last row of the page before; None = the first page. Empty if that one was pruned since.
 
         Returns:
-            Rows as in ``decision``, without ``text``, ``answer`` and ``feedback``.
+            Rows as in ``decision``, without ``text``, ``answer``, ``vector`` and ``feedback``.
 
         Raises:
             StoreError: If the database cannot be read.
@@ -252,7 +252,7 @@ class Ledger:
         return await read_spend(self._database, since)
 
     async def prune(self, *, older_than: float | None = None, max_bytes: int | None = None) -> int:
-        """Remove decisions with their texts and feedback, oldest first.
+        """Remove decisions with their texts, vectors and feedback, oldest first.
 
         Hourly sums stay, and so do requests that are not over.
 

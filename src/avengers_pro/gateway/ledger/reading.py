@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from avengers_pro.gateway.ledger.database import Database
 from avengers_pro.gateway.ledger.rows import Filter
-from avengers_pro.gateway.ledger.tables import decisions, feedback, not_ok, texts
+from avengers_pro.gateway.ledger.tables import decisions, feedback, not_ok, texts, vectors
 
 _READING = "reading decisions"
 _CHUNK = 500
@@ -65,13 +65,15 @@ def _completing(query: Select[Any]) -> Any:
 
 
 async def _complete(connection: AsyncConnection, query: Select[Any]) -> list[dict[str, Any]]:
-    """Return rows with their texts and all their feedback, oldest first."""
+    """Return rows with their texts, vectors and all their feedback, oldest first."""
     rows: list[dict[str, Any]] = [dict(row) for row in (await connection.execute(query)).mappings()]
     by_id = {row["id"]: row for row in rows}
     for row in rows:
-        row |= {"text": None, "answer": None, "feedback": []}
+        row |= {"text": None, "answer": None, "vector": None, "feedback": []}
     for text in await connection.execute(select(texts).where(texts.c.id.in_(list(by_id)))):
         by_id[text.id][text.part] = text.text
+    for kept in await connection.execute(select(vectors).where(vectors.c.id.in_(list(by_id)))):
+        by_id[kept.id]["vector"] = kept.vector
     said = select(feedback).where(feedback.c.id.in_(list(by_id))).order_by(feedback.c.number)
     for one in await connection.execute(said):
         by_id[one.id]["feedback"].append({"at": one.at, "score": one.score, "comment": one.comment, "key": one.key})

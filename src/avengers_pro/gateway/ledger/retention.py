@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from avengers_pro.gateway.ledger.database import Database
 from avengers_pro.gateway.ledger.dialects import give_back, upsert, used_bytes
-from avengers_pro.gateway.ledger.tables import decisions, feedback, marks, texts, waiting_feedback
+from avengers_pro.gateway.ledger.tables import decisions, feedback, marks, texts, vectors, waiting_feedback
 from avengers_pro.gateway.ledger.totals import PRUNED
 
 _CHUNK = 500
@@ -66,7 +66,7 @@ async def _remove_some(connection: AsyncConnection, limit: int, older_than: floa
     if found:
         ids = [one.id for one in found]
         await _mark_pruned(connection, found[-1].at)
-        for table in (texts, feedback, waiting_feedback, decisions):
+        for table in (texts, vectors, feedback, waiting_feedback, decisions):
             await connection.execute(delete(table).where(table.c.id.in_(ids)))
     return len(found)
 

@@ -32,12 +32,13 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         candidates: JSON text: [name, expected score, expected cost, why it was removed or null], best first.
         clusters: JSON text of the nearest kinds of query.
         novel: True if the query is unlike all records.
-        propensity: Probability with which the first choice was chosen, in (0, 1].
+        propensity: Probability, given the request, with which the first choice was chosen, in (0, 1]; 1 = it had to be.
         prompt_tokens_estimate: Tokens of the prompt, estimated before anything was sent.
         stream: True if the client asked for a stream.
         router: Fingerprint of the router.
         decision_us: Microseconds that the choice took.
         text: The prompt; None = it is not kept.
+        vector: The query as the router embedded it, little-endian float16; None = it is not kept, or there is none.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     router: str
     decision_us: float
     text: str | None = None
+    vector: bytes | None = None
 
 
 class Closing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -84,6 +86,11 @@ class Closing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         first_byte_ms: Milliseconds from the request to the first byte of the answer; None = there was none.
         total_ms: Milliseconds from the request to the end; None = unknown.
         answer: The answer; None = it is not kept.
+        reported_model: Id of the model in the upstream's answer; None = it said none.
+        shadow_router: Fingerprint of the router that decided beside the one in use; None = none did.
+        shadow_model: What that one would have chosen first under the same policy; None = nothing.
+        shadow_score: What it expects of that model, in [0, 1]; None = unknown.
+        shadow_cost_usd: The same in US dollars; None = unknown.
     """
 
     id: str
@@ -102,6 +109,11 @@ class Closing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     first_byte_ms: float | None
     total_ms: float | None
     answer: str | None = None
+    reported_model: str | None = None
+    shadow_router: str | None = None
+    shadow_model: str | None = None
+    shadow_score: float | None = None
+    shadow_cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,17 +11,17 @@ from sqlalchemy import Dialect, Insert, Update, bindparam, insert, update
 
 from avengers_pro.gateway.ledger.rows import Closing, Opening
 from avengers_pro.gateway.ledger.sums import SUMS, add_to_hourly, known
-from avengers_pro.gateway.ledger.tables import decisions, texts, unfinished
+from avengers_pro.gateway.ledger.tables import decisions, texts, unfinished, vectors
 
 Row = tuple[Any, ...]
-_KEPT_APART = {"text", "answer"}
+_KEPT_APART = {"text", "answer", "vector"}
 _OPENING = [name for name in Opening.__struct_fields__ if name not in _KEPT_APART]
 _CLOSING = [name for name in Closing.__struct_fields__ if name not in {*_KEPT_APART, "id", "at"}]
 _NUMBERS = {
     *("alpha", "expected_score", "expected_cost_usd", "baseline_cost_usd", "baseline_score"),
-    *("propensity", "decision_us", "cost_usd", "first_byte_ms", "total_ms"),
+    *("propensity", "decision_us", "cost_usd", "first_byte_ms", "total_ms", "shadow_score", "shadow_cost_usd"),
 }
-_FOREIGN = {"asked", "session", "finish_reason"}
+_FOREIGN = {"asked", "session", "finish_reason", "reported_model"}
 """Texts that come from clients and upstreams."""
 
 
@@ -31,13 +31,14 @@ class Statements:
     Attributes:
         insert_opening: Takes rows of ``opening_row``.
         insert_text: Takes (id, part, text).
+        insert_vector: Takes (id, vector).
         update_closing: Takes rows of ``closing_row``; leaves requests that are already over as they are.
         add_to_hourly: Takes rows of ``sums.Additions``.
     """
 
     def __init__(self, dialect: Dialect) -> None:
         self.insert_opening, names = _compile(insert(decisions), [*_OPENING, "process"], dialect)
-        self._opening = _Row(names[:-1])  # the process is the last column of the table
+        self._opening = _Row(names[:-1])  # the process is the last of these columns in the table
 
         values: dict[str, Any] = {name: bindparam(name) for name in _CLOSING} | {"closed_at": bindparam("at")}
         closing = update(decisions).where(decisions.c.id == bindparam("row_id"), unfinished).values(values)
@@ -45,6 +46,7 @@ class Statements:
         self._closing = _Row(["id" if name == "row_id" else name for name in names])
 
         self.insert_text, _ = _compile(insert(texts), ["id", "part", "text"], dialect)
+        self.insert_vector, _ = _compile(insert(vectors), ["id", "vector"], dialect)
         self.add_to_hourly, _ = _compile(add_to_hourly(dialect.name), ["hour", "model", "key", *SUMS], dialect)
 
     def opening_row(self, opening: Opening, process: str) -> Row:

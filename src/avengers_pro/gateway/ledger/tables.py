@@ -1,8 +1,8 @@
 """The tables of the ledger, as the newest migration leaves them."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every schema that this version knows, oldest first; the last one is the one it works with."""
 NO_NAME = ""
 """Model or key of an ``hourly`` row whose requests had none: a primary key cannot hold NULL."""
@@ -51,6 +51,11 @@ decisions = Table(
     Column("candidates", Text, nullable=False),
     Column("attempts", Text),
     Column("process", Text, nullable=False),
+    Column("reported_model", Text),
+    Column("shadow_router", Text),
+    Column("shadow_model", Text),
+    Column("shadow_score", Double),
+    Column("shadow_cost_usd", Double),
 )
 """One row a request: inserted when its model is chosen, updated once when it is over (until then outcome is NULL)."""
 
@@ -73,6 +78,14 @@ texts = Table(
     Column("text", Text, nullable=False),
 )
 """Prompts and answers (part: text, answer), apart from the rows that are summed; empty unless texts are kept."""
+
+vectors = Table(
+    "vectors",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("vector", LargeBinary, nullable=False),
+)
+"""What was embedded for a decision, as little-endian float16; empty unless vectors are kept."""
 
 feedback = Table(
     "feedback",
