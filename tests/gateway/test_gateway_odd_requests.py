@@ -36,7 +36,7 @@ OFFER = (
 
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
-LAST = HEALTH.replace(b"host", b"connection: close\r\nhost")
+LAST = HEALTH.replace(b"host:", b"connection: close\r\nhost:")
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_an_offer_to_upgrade_is_passed_over(served):
         for _ in range(3):
             client.sendall(offering)
             assert answer_of(client).json["choices"]
-        client.sendall(HEALTH.replace(b"host", b"\r\n".join([*OFFER, b"host"])) * 300 + LAST)
+        client.sendall(HEALTH.replace(b"host:", b"\r\n".join([*OFFER, b"host:"])) * 300 + LAST)
         assert everything(client).count(b"HTTP/1.1 200 OK\r\n") == 301
     websocket = request(b"GET", b"/v1/models", b"connection: upgrade", b"upgrade: websocket", body=b"")
     assert tell(served, websocket, method="GET").status == 200
