@@ -54,3 +54,17 @@ def test_whoever_has_a_key_may_come_from_anywhere(gateway, provider):
 def test_the_operator_may_say_that_something_else_checks(gateway, provider):
     live = gateway([card("openai/gpt-5", provider)], {"server": {"insecure": True}})
     assert live.ask(headers={"origin": EVIL, "host": "llm.example"}).status == 200
+
+
+def test_training_queries_and_totals_are_for_administrators(gateway, provider):
+    live = gateway([card("openai/gpt-5", provider)], {"access": {"required": True, "refresh": 0.05}})
+    keys = {role: live.key(role)[1] for role in ("user", "admin")}
+    seen = {}
+    for role, key in keys.items():
+        answer = eventually(
+            lambda key=key: found if (found := live.call("/v1/route", ask(), x_api_key=key)).status == 200 else None
+        )
+        seen[role] = ["examples" in near for near in answer.json["nearest_clusters"]]
+        assert live.call("/metrics", x_api_key=key).status == (200 if role == "admin" else 403)
+    assert set(seen["user"]) == {False}
+    assert set(seen["admin"]) == {True}

@@ -129,7 +129,7 @@ def _paths(*, has_metrics: bool) -> dict[str, Any]:
         page = {"content": {"text/plain": {"schema": TEXT}}}
         paths["/metrics"] = {
             "get": _operation(
-                "getMetrics", "operation", "Metrics for Prometheus", _answer("A page.", page), (*_KEY, *_FAULT)
+                "getMetrics", "operation", "Metrics for Prometheus", _answer("A page.", page), (*_KEY, 403, *_FAULT)
             )
         }
     return paths

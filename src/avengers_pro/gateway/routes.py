@@ -106,6 +106,9 @@ class _Api:
         if plan.decision is None:
             return _json({"model": chat.model, "reason": "the request names this model", "candidates": []})
         found = plan.decision.to_dict() if not plan.text else gateway.decider.explain(plan)
+        if caller.role != "admin":
+            for cluster in found.get("nearest_clusters", ()):
+                del cluster["examples"]  # texts of the operator's records
         order = [name for name, _, _ in plan.ranking]
         return _json({**found, "model": order[0], "order": order, "decision_us": round(plan.micros, 1)})
 
@@ -147,7 +150,7 @@ class _Api:
         return _json({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        self._caller(request)
+        self._caller(request, "admin")
         self._gateway.measure()
         return Response(self._gateway.telemetry.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
