@@ -174,6 +174,7 @@ def _show_gateway(url: str, output: Path, requests_per_second: float) -> None:
         'answer = client.chat.completions.with_raw_response.create(model="avengers-pro", messages=question)\n'
         'print(answer.headers["x-avengers-pro-model"], answer.headers["x-avengers-pro-expected-cost"])\n'
         "print(answer.parse().choices[0].message.content)\n\n"
+        f"Dashboard {url}/dashboard\n"
         f"Metrics   {url}/metrics\n"
         f"Ledger    avengers-pro ledger stats --store sqlite:///{output / 'ledger.db'}\n"
         "Ctrl-C stops it."

@@ -168,6 +168,8 @@ def _introduce(url: str, app: "App", settings: "Settings") -> None:
     gateway = app.gateway
     router, required = gateway.decider.router, gateway.access.required
     tell(f"Avengers-Pro on {url}/v1 (listening on {settings.server.host})")
+    if settings.dashboard.enabled:
+        tell(f"  pages   {url}/dashboard")
     tell(f"  router  {gateway.router_path}: {router!r}")
     if gateway.shadowing is not None:
         tell(f"  shadow  {settings.shadow.router}: {gateway.shadowing.shadow.router!r}")

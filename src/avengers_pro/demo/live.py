@@ -7,7 +7,7 @@ from pathlib import Path
 from avengers_pro.demo.pool import MODELS
 from avengers_pro.demo.provider import Speed, create_provider, serving
 from avengers_pro.gateway.app import create_app
-from avengers_pro.gateway.settings import Settings, StoreSettings
+from avengers_pro.gateway.settings import DashboardSettings, Settings, StoreSettings
 from avengers_pro.routing import Policy
 from avengers_pro.routing.pool import Endpoint, ModelCard
 
@@ -57,4 +57,5 @@ def _settings(upstream: str, ledger: Path) -> Settings:
         for model in MODELS
     )
     store = StoreSettings(url=f"sqlite:///{ledger.absolute().as_posix()}")
-    return Settings(models=cards, presets=PRESETS, store=store)
+    note = DashboardSettings(note="Simulated data: models, answers, prices paid and clients")
+    return Settings(models=cards, presets=PRESETS, store=store, dashboard=note)

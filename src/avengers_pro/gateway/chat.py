@@ -32,7 +32,9 @@ _FAREWELL_S = 0.5
 _log = logging.getLogger(__name__)
 
 
-async def chat_completions(gateway: "Gateway", scope: Scope, receive: Receive, send: Send) -> None:
+async def chat_completions(
+    gateway: "Gateway", scope: Scope, receive: Receive, send: Send, *, caller: "Caller | None" = None
+) -> None:
     """Answer a chat completion request.
 
     Args:
@@ -40,6 +42,7 @@ async def chat_completions(gateway: "Gateway", scope: Scope, receive: Receive, s
         scope: Of the request.
         receive: From the client.
         send: To the client.
+        caller: Who asks, if that is known already; None = the headers say.
     """
     course = Course(time.perf_counter())
 
@@ -51,8 +54,8 @@ async def chat_completions(gateway: "Gateway", scope: Scope, receive: Receive, s
     plan = None
     async with Contained("a request before its decision", turn_away):
         try:
-            caller, plan, row = await _planned(gateway, scope["headers"], receive)
-            grant = _admit(gateway, caller, plan)
+            who, plan, row = await _planned(gateway, scope["headers"], receive, caller)
+            grant = _admit(gateway, who, plan)
         except (RefusedError, AccessDenied) as refusal:
             await turn_away(refusal)
         except ClientGoneError:
@@ -65,7 +68,7 @@ async def chat_completions(gateway: "Gateway", scope: Scope, receive: Receive, s
     gateway.running += 1
     watch = Watch(receive, gateway.settings.server.request_timeout)
     try:
-        await _answer(gateway, send, plan, course, opened, _limits_left(gateway, caller))
+        await _answer(gateway, send, plan, course, opened, _limits_left(gateway, who))
     except asyncio.CancelledError:
         await _cancelled(gateway, send, plan, course, watch)
     finally:
@@ -76,8 +79,10 @@ async def chat_completions(gateway: "Gateway", scope: Scope, receive: Receive, s
         _done_with(opened)
 
 
-async def _planned(gateway: "Gateway", headers: Headers, receive: Receive) -> "tuple[Caller, Plan, Opening]":
-    caller = gateway.caller(header(headers, b"authorization"), header(headers, b"x-api-key"))
+async def _planned(
+    gateway: "Gateway", headers: Headers, receive: Receive, known: "Caller | None"
+) -> "tuple[Caller, Plan, Opening]":
+    caller = known or gateway.caller(header(headers, b"authorization"), header(headers, b"x-api-key"))
     chat = read_chat(await read_body(receive, headers, gateway.settings.server))
     controls = read_controls(chat.controls, headers)
     plan = await plan_of(gateway, caller, chat, controls, explores=True)

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from avengers_pro.errors import AvengersProError, StoreError
 from avengers_pro.gateway.access import AccessDenied
@@ -18,6 +18,7 @@ from avengers_pro.gateway.access.limits import Caller
 from avengers_pro.gateway.asgi import ClientGoneError, internal_error, read_body
 from avengers_pro.gateway.chat import plan_of
 from avengers_pro.gateway.controls import read_controls
+from avengers_pro.gateway.dashboard import dashboard_routes
 from avengers_pro.gateway.openapi import document
 from avengers_pro.gateway.refused import RefusedError, error_body
 from avengers_pro.gateway.request import read_chat, read_feedback
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 def make_routes(gateway: "Gateway") -> Starlette:
     """Return the application that serves them."""
     api = _Api(gateway)
-    routes = [
+    routes: list[BaseRoute] = [
         Route("/v1/chat/completions", _elsewhere, methods=["POST"]),
         Route("/v1/models", api.models),
         Route("/v1/models/{model:path}", api.model),
@@ -47,6 +48,8 @@ def make_routes(gateway: "Gateway") -> Starlette:
     ]
     if gateway.settings.telemetry.metrics:
         routes.append(Route("/metrics", api.metrics))
+    if gateway.settings.dashboard.enabled:
+        routes += dashboard_routes(gateway)
     app = Starlette(
         routes=routes,
         exception_handlers={

@@ -210,6 +210,18 @@ class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True):
     service_name: Annotated[str, Meta(min_length=1)] = "avengers-pro"
 
 
+class DashboardSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """``[dashboard]``: the pages for people, below ``/dashboard``.
+
+    Attributes:
+        enabled: Serve them.
+        note: Shown above every page, such as "staging" or "simulated data"; empty = nothing.
+    """
+
+    enabled: bool = True
+    note: Annotated[str, Meta(max_length=200)] = ""
+
+
 class EmbedderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``[embedder]``: where an embedder on a server answers; which one it is, the router says.
 
@@ -262,6 +274,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     access: AccessSettings = AccessSettings()
     logging: LoggingSettings = LoggingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    dashboard: DashboardSettings = DashboardSettings()
     embedder: EmbedderSettings = EmbedderSettings()
 
 

@@ -6,15 +6,17 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from avengers_pro.errors import AvengersProError
 from avengers_pro.gateway.access import Access, Keys, check_binding
 from avengers_pro.gateway.access.limits import Caller, Limits
+from avengers_pro.gateway.dashboard.drawing import Drawings
 from avengers_pro.gateway.deciding import Decider, Plan, fingerprint_of
 from avengers_pro.gateway.http_client import HttpClient
 from avengers_pro.gateway.ledger import Ledger
-from avengers_pro.gateway.prices import priced
+from avengers_pro.gateway.prices import PriceSource, price_sources, priced
 from avengers_pro.gateway.sessions import Sessions
 from avengers_pro.gateway.settings import Settings
 from avengers_pro.gateway.shadowing import Shadow, Shadowing, load_shadow
@@ -48,6 +50,7 @@ class Gateway:
         telemetry: Metrics.
         tracing: Spans.
         running: Requests being answered.
+        drawings: What draws the charts of the dashboard.
     """
 
     settings: Settings
@@ -72,10 +75,17 @@ class Gateway:
             environ: Where secrets are; the process's environment as a rule.
         """
         self.router_path, self.settings, self._environ = router_path, settings, environ
+        self._stated = settings.models
         self.running = 0
+        self.drawings = Drawings()
         self.is_ready = False
         self._redact = settings.store.patterns
         self._stack = AsyncExitStack()
+
+    @cached_property
+    def price_sources(self) -> tuple[PriceSource, ...]:
+        """Where the prices of the models come from, in the order of the settings."""
+        return price_sources(self._stated)
 
     async def start(self) -> None:
         """Open the ledger, load the router, prepare the upstreams.
@@ -115,6 +125,7 @@ class Gateway:
         deadline = time.monotonic() + _FAREWELL_S
         while self.running and time.monotonic() < deadline:  # noqa: ASYNC110  # no request should pay for an event
             await asyncio.sleep(0.01)
+        await self.drawings.close()
         await self._stack.aclose()
 
     def _routers(self) -> tuple[Decider, Shadow | None]:
@@ -159,14 +170,19 @@ class Gateway:
         Raises:
             AccessDenied: If a key is missing, unknown or revoked.
         """
+        self.needs_keys()
+        return self.access.authenticate(authorization, api_key)
+
+    def needs_keys(self) -> bool:
+        """Whether every client needs a key now."""
         if not self.access.required and self.settings.access.required is None:
             self.access.required = self.keys.active > 0
-        return self.access.authenticate(authorization, api_key)
+        return self.access.required
 
     @property
     def is_open_to_all(self) -> bool:
         """Whether whoever reaches it may use it, and nobody said that something else checks who does."""
-        return not (self.access.required or self.settings.server.insecure)
+        return not (self.needs_keys() or self.settings.server.insecure)
 
     def measure(self) -> None:
         """Bring the gauges up to date."""

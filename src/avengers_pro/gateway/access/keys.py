@@ -180,6 +180,10 @@ class Keys:
             return None
         return stored[1]
 
+    def of(self, key: str) -> KeyInfo | None:
+        """Return the key with this id, revoked or not; None = there is none. Asks no database."""
+        return next((info for _, info in self._by_digest.values() if info.id == key), None)
+
     async def refresh(self) -> None:
         """Bring the snapshot up to date.
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every schema that this version knows, oldest first; the last one is the one it works with."""
 NO_NAME = ""
 """Model or key of an ``hourly`` row whose requests had none: a primary key cannot hold NULL."""
@@ -64,11 +64,15 @@ unfinished = decisions.c.outcome.is_(None)
 not_ok = text("outcome <> 'ok'")
 """Text, not a parameter: SQLite uses a partial index only if the query repeats its condition word for word."""
 Index("decisions_at", decisions.c.at)
+Index("decisions_served_by", decisions.c.served_by, decisions.c.at)
+Index("decisions_key", decisions.c.key, decisions.c.at)
 Index(
     "decisions_session", decisions.c.session, decisions.c.at, sqlite_where=_has_session, postgresql_where=_has_session
 )
 Index("decisions_unfinished", decisions.c.process, sqlite_where=unfinished, postgresql_where=unfinished)
 Index("decisions_not_ok", decisions.c.outcome, decisions.c.at, sqlite_where=not_ok, postgresql_where=not_ok)
+Index("decisions_novel", decisions.c.at, sqlite_where=text("novel IS 1"), postgresql_where=text("novel IS true"))
+Index("decisions_not_ok_at", decisions.c.at, sqlite_where=not_ok, postgresql_where=not_ok)
 
 texts = Table(
     "texts",
