@@ -11,6 +11,7 @@ from avengers_pro.errors import AvengersProError
 VERBS = {
     "demo": "The story in a minute, offline, on simulated data.",
     "convert": "Turn results of other evaluation tools into records.",
+    "collect": "Make records: ask every model of a pool, grade and price the answers.",
     "inspect": "Say what is in a records file or a router, and what is wrong with it.",
     "fit": "Fit a router on your evaluation records and save it.",
     "evaluate": "Prove on held-out records whether routing beats the best single model.",
