@@ -1,8 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avengers_pro.gateway.breaker import Breaker
-from avengers_pro.gateway.settings import BreakerSettings
+from avengers_pro.gateway.breaker import Breaker, BreakerSettings
 
 SETTINGS = BreakerSettings(window=30, min_requests=4, failure_share=0.5, cooldown=10, half_open_probes=2)
 

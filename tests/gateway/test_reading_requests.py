@@ -7,14 +7,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from avengers_pro.gateway.breaker import Breaker
+from avengers_pro.gateway.breaker import Breaker, BreakerSettings
 from avengers_pro.gateway.controls import read_controls, with_controls
 from avengers_pro.gateway.intent import intent
 from avengers_pro.gateway.needs import ATTACHED_TOKENS, needs_of
 from avengers_pro.gateway.refused import RefusedError
 from avengers_pro.gateway.request import read_chat
 from avengers_pro.gateway.sessions import in_tool_loop, session_key
-from avengers_pro.gateway.settings import BreakerSettings
 from avengers_pro.gateway.upstreams import Upstream
 from avengers_pro.routing import Policy
 from avengers_pro.routing.pool import Endpoint, ModelCard

@@ -3,9 +3,29 @@
 from collections import deque
 from typing import Literal
 
-from avengers_pro.gateway.settings import BreakerSettings
+import msgspec
+
+from avengers_pro.gateway.ranges import Count, Seconds, Share
 
 State = Literal["closed", "open", "half-open"]
+
+
+class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """``[breaker]``: when a failing upstream is left alone.
+
+    Attributes:
+        window: Seconds over which an upstream's failures are counted.
+        min_requests: Fewer requests than this in the window prove nothing.
+        failure_share: Share of failures, in (0, 1], from which on the upstream is left alone.
+        cooldown: Seconds until an upstream left alone is tried again.
+        half_open_probes: Requests let through to try it then.
+    """
+
+    window: Seconds = 30.0
+    min_requests: Count = 5
+    failure_share: Share = 0.5
+    cooldown: Seconds = 15.0
+    half_open_probes: Count = 1
 
 
 class Breaker:

@@ -15,7 +15,9 @@ from msgspec import Meta
 
 from avengers_pro.embedding import EmbeddingOptions
 from avengers_pro.errors import PolicyError, SettingsError
+from avengers_pro.gateway.breaker import BreakerSettings
 from avengers_pro.gateway.exploring import ExploreSettings
+from avengers_pro.gateway.ranges import Count, Seconds, SecondsFromZero
 from avengers_pro.gateway.secrecy import checked_url, filled, refuse_secrets, with_driver
 from avengers_pro.routing import Policy
 from avengers_pro.routing.pool import ModelCard, pool_of
@@ -23,11 +25,6 @@ from avengers_pro.suggestion import unknown_key
 
 OWN_MODEL_NAME = "avengers-pro"
 """What a client asks for as ``model`` to have one chosen; ``avengers-pro/<preset>`` names a preset."""
-
-Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
-SecondsFromZero = Annotated[float, Meta(ge=0, le=31_536_000)]
-Count = Annotated[int, Meta(ge=1, le=2**53)]
-Share = Annotated[float, Meta(gt=0, le=1)]
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,24 +69,6 @@ class FallbackSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: Count = 3
     deadline: Seconds = 120.0
     retry_after_max: SecondsFromZero = 5.0
-
-
-class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """``[breaker]``: when a failing upstream is left alone.
-
-    Attributes:
-        window: Seconds over which an upstream's failures are counted.
-        min_requests: Fewer requests than this in the window prove nothing.
-        failure_share: Share of failures, in (0, 1], from which on the upstream is left alone.
-        cooldown: Seconds until an upstream left alone is tried again.
-        half_open_probes: Requests let through to try it then.
-    """
-
-    window: Seconds = 30.0
-    min_requests: Count = 5
-    failure_share: Share = 0.5
-    cooldown: Seconds = 15.0
-    half_open_probes: Count = 1
 
 
 class HealthSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from avengers_pro.errors import SettingsError
-from avengers_pro.gateway.breaker import Breaker
+from avengers_pro.gateway.breaker import Breaker, BreakerSettings
 from avengers_pro.gateway.http_client import request_head, split_url
 from avengers_pro.gateway.request import ChatRequest, Fields
-from avengers_pro.gateway.settings import BreakerSettings
 from avengers_pro.routing.pool import Endpoint, ModelCard
 
 _USAGE = msgspec.Raw(b'{"include_usage":true}')
