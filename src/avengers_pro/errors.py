@@ -12,6 +12,7 @@ AvengersProError
 │   └── EmbedderMismatchError   vectors from another embedder than the router was fitted with
 ├── EvaluationError         the records do not allow the comparison asked for
 ├── SettingsError           a configuration file or table is wrong; names file and key
+├── LearningError           the traffic teaches nothing, or not what was asked of it
 └── StoreError              the gateway's database cannot be reached, read or written
 
 Messages say what is wrong, with the value; where; and what to do about it.
@@ -69,6 +70,10 @@ class EvaluationError(AvengersProError):
 
 class SettingsError(AvengersProError):
     """A configuration file or table is wrong."""
+
+
+class LearningError(AvengersProError):
+    """The traffic of a gateway teaches nothing, or not what was asked of it."""
 
 
 class StoreError(AvengersProError):

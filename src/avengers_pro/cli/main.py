@@ -19,6 +19,7 @@ VERBS = {
     "route": "Choose a model for one query, or for a file of queries.",
     "models": "List a router's models; add, remove or reprice one without fitting again.",
     "serve": "Serve a router as one OpenAI-compatible endpoint.",
+    "learn": "Bring a router up to date with the feedback in the gateway's ledger.",
     "keys": "Make, list and revoke the API keys of the gateway's clients.",
     "ledger": "Export, sum up and prune what the gateway recorded.",
     "store": "Bring the gateway's database to the schema of this version.",

@@ -4,18 +4,25 @@ Every change keeps clusters and representation, and gives a new router whose lin
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
+from avengers_pro.embedding.embedder import Vectors
 from avengers_pro.errors import MethodError
-from avengers_pro.records.table import Records
+from avengers_pro.records.table import Floats, Records
 from avengers_pro.routing.artifact import ModelEntry, Step
 from avengers_pro.routing.evidence import Evidence
-from avengers_pro.routing.multiresolution import row_weights
+from avengers_pro.routing.lessons import Lessons
+from avengers_pro.routing.levels import fit_levels
+from avengers_pro.routing.multiresolution import LEAST_ROWS, row_weights
 from avengers_pro.routing.multiresolution_fitted import FittedMultiResolution
 from avengers_pro.routing.pool import ModelCard
+from avengers_pro.routing.prior import assumed, mean_tokens
+from avengers_pro.routing.representation import FormatScaler
+from avengers_pro.routing.training import cluster_examples
 
 if TYPE_CHECKING:
     from avengers_pro.routing.router import Router
@@ -33,6 +40,32 @@ def add_model(router: "Router", name: str, records: Records) -> "Router":
     records = _observed(records.select_models([name]), name)
     evidence = fitted.evidence.joined(_evidence_of(router, fitted, records))
     return _changed(router, fitted, evidence, Step("add_model", {"model": name, **_source(records)}))
+
+
+def enter_model(router: "Router", card: ModelCard, *, score: float, cost: float) -> "Router":
+    """Add a model of which no score is known, on an assumption that a few dozen scores outweigh.
+
+    Args:
+        router: To change.
+        card: Of the model; its prices make costs where the router's models tell how many tokens answers take.
+        score: Assumed mean, in [0, 1].
+        cost: Assumed mean in US dollars; NaN = not known.
+
+    Raises:
+        MethodError: If the router has the model.
+    """
+    fitted = _changeable(router)
+    if card.name in router.models:
+        raise MethodError(f"the router has {card.name!r} already")
+    evidence = fitted.evidence.joined(assumed(fitted.evidence, fitted.levels, card.name, score, cost))
+    step = Step("enter_model", {"model": card.name, "score": round(score, 6)})
+    return with_pool(_changed(router, fitted, evidence, step), [card])
+
+
+def tokens_of(router: "Router") -> tuple[float, float] | None:
+    """Return the mean tokens of prompt and answer over all models and queries; None = they are not known."""
+    fitted = _changeable(router)
+    return mean_tokens(fitted.evidence, fitted.levels)
 
 
 def remove_model(router: "Router", name: str) -> "Router":
@@ -144,6 +177,34 @@ def relearn(router: "Router", records: Records) -> "Router":
     return changed
 
 
+def recluster(router: "Router", records: Records, asked: Vectors, told: Vectors) -> "Router":
+    """Fit the clusters anew on records and on what was asked since, and learn from the records alone.
+
+    Args:
+        router: Whose method, parameters and embedder are kept.
+        records: In which every model of the router answered.
+        asked: (n, d) other queries that the clusters are to fit, as ``Router.embed`` gives them.
+        told: (r, d) queries that count as known, because there is feedback on queries like them.
+    """
+    fitted = _changeable(router)
+    method, own = fitted.method, router.embed(records.queries)
+    vectors = np.vstack([own, asked])
+    scaler = None if fitted.scaler is None else FormatScaler.fit(vectors)
+
+    def scaled(rows: Vectors) -> Vectors:
+        return rows if scaler is None else scaler.apply(rows)
+
+    levels = fit_levels(scaled(vectors), method.levels if len(records) >= LEAST_ROWS else (1,), router.seed)
+    evidence = Evidence.of(records, scaled(own), levels, row_weights(records, method.objective), router.seed)
+    evidence = replace(evidence, sample=evidence.sample.with_unscored(scaled(told)))
+    renewed = FittedMultiResolution.derive(method, scaler, levels, evidence)
+    step = Step("fit", {"records": records.fingerprint, "queries": len(records), "asked": len(asked)})
+    changed = _described_by(router, renewed, step)
+    changed.lineage, changed.fingerprint = (step,), records.fingerprint
+    changed.examples = cluster_examples(renewed, records.queries, own) if router.examples else ()
+    return changed
+
+
 def merge(router: "Router", other: "Router") -> "Router":
     """Join the evidence of two routers that share their clusters.
 
@@ -160,7 +221,51 @@ def merge(router: "Router", other: "Router") -> "Router":
     if twice:
         raise MethodError(f"both routers have learnt from records {min(twice)[:12]}; they would count twice")
     step = Step("merge", {"records": ",".join(sorted(_learnt_from(other)))})
-    return _changed(router, mine, mine.evidence.joined(theirs.evidence), step)
+    return _changed(router, mine, mine.evidence.joined(_against(mine, theirs)), step)
+
+
+def _against(mine: FittedMultiResolution, theirs: FittedMultiResolution) -> Evidence:
+    """Return their evidence with lessons held against what mine lets expect."""
+    evidence = theirs.evidence
+    if evidence.lessons is None:
+        return evidence
+    return replace(evidence, lessons=evidence.lessons.shifted(-theirs.rise_over(mine)))
+
+
+def learn(
+    router: "Router",
+    vectors: Vectors,
+    models: Sequence[str],
+    scores: Floats,
+    *,
+    weights: Floats | None = None,
+    keep: float = 1.0,
+    detail: Mapping[str, str | int | float],
+) -> "Router":
+    """Add scores of single answers, such as a gateway's feedback; clusters and what the records said are kept.
+
+    Args:
+        router: To change.
+        vectors: (n, d) the queries, as ``Router.embed`` gives them.
+        models: n names of the models that answered.
+        scores: (n,) in [0, 1].
+        weights: (n,) how much each counts beside a score of the records; None = as much.
+        keep: Share of their weight that the scores known so far keep, in (0, 1].
+        detail: Of the step in the lineage.
+
+    Raises:
+        MethodError: If a model is unknown to the router, or the method cannot learn without its records.
+    """
+    fitted = _changeable(router)
+    for name in models:
+        if name not in router.models:
+            raise MethodError(f"the router has no model {name!r}; it has {', '.join(router.models)}")
+    columns = np.array([router.models.index(name) for name in models], dtype=np.intp)
+    new = fitted.lessons_of(vectors, columns, scores, np.ones(len(scores)) if weights is None else weights)
+    old = fitted.evidence.lessons
+    nothing = Lessons(np.zeros_like(new.counts), np.zeros_like(new.sums))
+    changed = fitted.taught_by((nothing if old is None else old).aged(keep) + new)
+    return _described_by(router, changed, Step("traffic", dict(detail)))
 
 
 def _learnt_from(router: "Router") -> set[str]:
@@ -206,22 +311,36 @@ def _changed(
     said: Mapping[str, Mapping[str, object]] | None = None,
 ) -> "Router":
     """Work everything out again from other evidence."""
-    changed = fitted.knowing(evidence)
+    return _described_by(router, fitted.knowing(evidence), step, said)
+
+
+def _described_by(
+    router: "Router",
+    fitted: FittedMultiResolution,
+    step: Step,
+    said: Mapping[str, Mapping[str, object]] | None = None,
+) -> "Router":
+    """Return the router with what it knows now, and the models' facts read off that."""
+    evidence = fitted.evidence
     start, end = fitted.levels.bounds[0]
     counts, scores, cost_counts, costs = (
         values[start:end].sum(axis=0) for values in evidence.profile.arrays().values()
     )
+    told = counts if evidence.lessons is None else counts + evidence.lessons.counts[start:end].sum(axis=0)
+    moved = np.zeros(len(counts)) if fitted.taught is None else fitted.taught.base
     old = {fact.name: fact for fact in router.facts}
     facts = [
         msgspec.structs.replace(
             old.get(name, ModelEntry(name, 0, None, None)),
-            observations=round(float(counts[column])),
-            mean_score=float(scores[column] / counts[column]) if counts[column] else None,
+            observations=round(float(told[column])),
+            mean_score=float(np.clip(scores[column] / counts[column] + moved[column], 0, 1))
+            if counts[column]
+            else None,
             mean_cost=float(costs[column] / cost_counts[column]) if cost_counts[column] else None,
         )
         for column, name in enumerate(evidence.models)
     ]
-    return router.changed(changed, _described(facts, said or {}), step)
+    return router.changed(fitted, _described(facts, said or {}), step)
 
 
 def _described(facts: Sequence[ModelEntry], said: Mapping[str, Mapping[str, object]]) -> tuple[ModelEntry, ...]:

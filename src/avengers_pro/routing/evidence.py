@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from avengers_pro.embedding.embedder import Vectors
 from avengers_pro.errors import DamagedArtifactError, MethodError
 from avengers_pro.records.table import Floats, Records
+from avengers_pro.routing.lessons import Lessons
 from avengers_pro.routing.levels import Levels
 from avengers_pro.routing.method import Arrays, check_shapes, restored_profile
 from avengers_pro.routing.profile import Profile, weighted_count_and_sum
@@ -56,6 +57,19 @@ class Sample:
     weights: Floats
     tokens: Floats
 
+    def with_unscored(self, vectors: Vectors) -> "Sample":
+        """Add (r, d) queries without any score, as far as there is room: they only count as seen before."""
+        r, m = min(len(vectors), SAMPLE_ROWS - len(self.keys)), self.scores.shape[1]
+        blank = np.full((r, m), np.nan)
+        return Sample(
+            np.concatenate([self.keys, np.full(r, -1, dtype=np.int64)]),
+            np.concatenate([self.vectors, vectors[:r]]),
+            np.concatenate([self.scores, blank]),
+            np.concatenate([self.costs, blank]),
+            np.concatenate([self.weights, np.ones(r)]),
+            np.concatenate([self.tokens, np.stack([blank, blank])], axis=1),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -66,12 +80,14 @@ class Evidence:
         profile: (K, m) soft sums over all levels' clusters.
         usage: Tokens and latency, where the records tell them.
         sample: At most ``SAMPLE_ROWS`` rows.
+        lessons: What traffic said on top of the records; None = nothing.
     """
 
     models: tuple[str, ...]
     profile: Profile
     usage: Usage
     sample: Sample
+    lessons: Lessons | None = None
 
     @classmethod
     def of(cls, records: Records, rows: Vectors, levels: Levels, weights: Floats, seed: int) -> "Evidence":
@@ -122,7 +138,11 @@ class Evidence:
         profile = Profile(*(values * factor for values in self.profile.arrays().values()))
         usage = Usage(self.usage.counts * factor, self.usage.sums * factor)
         return replace(
-            self, profile=profile, usage=usage, sample=replace(self.sample, weights=self.sample.weights * factor)
+            self,
+            profile=profile,
+            usage=usage,
+            sample=replace(self.sample, weights=self.sample.weights * factor),
+            lessons=None if self.lessons is None else self.lessons.weighing(factor),
         )
 
     def scaled_cost(self, model: str, factor: float) -> "Evidence":
@@ -165,8 +185,13 @@ class Evidence:
         """Add the evidence of other rows, or of other models on the same rows."""
         models = (*self.models, *(name for name in other.models if name not in self.models))
         mine, theirs = self._over(models), other._over(models)  # noqa: SLF001
+        lessons = [one for one in (mine.lessons, theirs.lessons) if one is not None]
         return Evidence(
-            models, mine.profile + theirs.profile, mine.usage + theirs.usage, _joined(mine.sample, theirs.sample)
+            models,
+            mine.profile + theirs.profile,
+            mine.usage + theirs.usage,
+            _joined(mine.sample, theirs.sample),
+            lessons[0] + lessons[1] if len(lessons) > 1 else next(iter(lessons), None),
         )
 
     def _column(self, model: str) -> int:
@@ -187,7 +212,9 @@ class Evidence:
 
     def _mapped(self, models: tuple[str, ...], change: Callable[[Floats, float], Floats]) -> "Evidence":
         """Change the last axis, the models, of every array; the second argument is what stands for nothing."""
-        sample = self.sample
+        sample, lessons = self.sample, self.lessons
+        if lessons is not None:
+            lessons = Lessons(change(lessons.counts, 0.0), change(lessons.sums, 0.0), lessons.trust)
         return Evidence(
             models,
             Profile(*(change(values, 0.0) for values in self.profile.arrays().values())),
@@ -198,6 +225,7 @@ class Evidence:
                 costs=change(sample.costs, np.nan),
                 tokens=change(sample.tokens, np.nan),
             ),
+            lessons,
         )
 
     def arrays(self) -> Arrays:
@@ -212,6 +240,8 @@ class Evidence:
         }
         if self.usage.counts.any():
             found |= {"usage_counts": self.usage.counts, "usage_sums": self.usage.sums}
+        if self.lessons is not None:
+            found |= self.lessons.arrays()
         return found if np.isnan(self.sample.tokens).all() else found | {"sample_tokens": self.sample.tokens}
 
     @classmethod
@@ -245,7 +275,8 @@ class Evidence:
             raise DamagedArtifactError("the router's tokens and latencies are impossible: negative or not a number")
         names = ("keys", "vectors", "scores", "costs", "weights", "tokens")
         sample = Sample(*(arrays[f"sample_{name}"] for name in names))
-        return cls(models, restored_profile(arrays, (k, m)), Usage(counts, sums), sample)
+        lessons = Lessons.restore(arrays, (k, m))
+        return cls(models, restored_profile(arrays, (k, m)), Usage(counts, sums), sample, lessons)
 
 
 def _chosen(n: int, most: int, seed: int) -> NDArray[np.intp]:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from avengers_pro.embedding.embedder import Vectors
 from avengers_pro.errors import DamagedArtifactError
 from avengers_pro.records.table import Floats
 from avengers_pro.routing.belief import LEAST_COST_SHARE, Belief, believe
 from avengers_pro.routing.calibration import Calibration, Outcomes, calibrate, restricted
+from avengers_pro.routing.correction import Correction
 from avengers_pro.routing.evidence import QUANTITIES, Evidence
+from avengers_pro.routing.lessons import Lessons
 from avengers_pro.routing.levels import Levels
 from avengers_pro.routing.method import Arrays, check_shapes
 from avengers_pro.routing.multiresolution_estimate import MultiResolutionEstimate
@@ -52,6 +55,7 @@ class FittedMultiResolution:
         outcomes: The sample with leave-one-out expectations.
         calibration: Of the whole pool, or of the models a policy allows.
         novelty: What is usual among training rows; None = every query is decided by the tables.
+        taught: What traffic added to expected scores; None = nothing.
         exchange: The price that a target or a budget asks for; None = alpha decides.
     """
 
@@ -63,6 +67,7 @@ class FittedMultiResolution:
     outcomes: Outcomes
     calibration: Calibration
     novelty: Novelty | None
+    taught: Correction | None = None
     exchange: Exchange | None = None
     _subsets: dict[bytes, Calibration] = field(default_factory=dict, repr=False, compare=False)
 
@@ -73,13 +78,58 @@ class FittedMultiResolution:
         """Work out everything that follows from the evidence."""
         clusters, shares, square = levels.locate(evidence.sample.vectors)
         novelty = Novelty.fit(evidence.sample.vectors, square) if method.novelty else None
-        belief, outcomes = believe(evidence, levels, clusters, shares.astype(np.float64))
-        calibration = _calibrated(evidence, levels, belief, outcomes, np.ones(len(evidence.models), dtype=bool))
-        return cls(method, scaler, levels, evidence, belief, outcomes, calibration, novelty)
+        shares = shares.astype(np.float64)
+        belief, outcomes = believe(evidence, levels, clusters, shares)
+        taught = Correction.of(evidence, levels, belief, outcomes)
+        today = outcomes if taught is None else taught.applied(outcomes, clusters, shares)
+        calibration = _calibrated(evidence, levels, belief, taught, today, np.ones(len(evidence.models), dtype=bool))
+        return cls(method, scaler, levels, evidence, belief, outcomes, calibration, novelty, taught)
 
     def knowing(self, evidence: Evidence) -> "FittedMultiResolution":
-        """Return the same clusters with other evidence."""
+        """Return the same clusters with other evidence; lessons are held against what the records now let expect."""
+        changed = FittedMultiResolution.derive(self.method, self.scaler, self.levels, replace(evidence, lessons=None))
+        if evidence.lessons is None:
+            return changed
+        return changed.taught_by(evidence.lessons.shifted(changed.rise_over(self)))
+
+    def taught_by(self, lessons: Lessons | None) -> "FittedMultiResolution":
+        """Return the same with other lessons of traffic."""
+        evidence = replace(self.evidence, lessons=lessons)
         return FittedMultiResolution.derive(self.method, self.scaler, self.levels, evidence)
+
+    def rise_over(self, before: "FittedMultiResolution") -> Floats:
+        """Return (K, m) how much more the records let expect at each cluster's centre than they did before.
+
+        0 for models that were not known before. Lessons play no part.
+        """
+        centers = self.levels.locate(self.levels.centroids)[:2]
+        rise = np.zeros((len(self.levels.centroids), len(self.models)))
+        now, then = self._by_records(*centers), before._by_records(*centers)  # noqa: SLF001
+        for column, name in enumerate(self.models):
+            if name in before.models:
+                rise[:, column] = now[:, column] - then[:, before.models.index(name)]
+        return rise
+
+    def _by_records(self, clusters: NDArray[np.intp], shares: Floats) -> Floats:
+        """Return (n, m) expected scores by the records alone."""
+        table, _ = self.belief.level_tables(self.profile, self.levels)
+        expected: Floats = np.einsum("nq,nqm->nm", shares.reshape(len(shares), -1), table[clusters])
+        return expected + self.belief.base[0]
+
+    def lessons_of(self, vectors: Vectors, columns: NDArray[np.intp], scores: Floats, weights: Floats) -> Lessons:
+        """Sum up scores of single answers.
+
+        Args:
+            vectors: (n, d) the queries, as ``Router.embed`` gives them.
+            columns: (n,) the model that answered each.
+            scores: (n,) in [0, 1].
+            weights: (n,) how much each score counts.
+        """
+        rows = self.scaler.apply(vectors) if self.scaler is not None else vectors
+        clusters, shares = self.levels.members(rows)
+        expected = self._by_records(clusters, shares)[np.arange(len(scores)), columns]
+        flat = shares.reshape(len(scores), -1) * weights[:, None]
+        return Lessons.of(clusters, flat, columns, scores - expected, self.profile.score_counts.shape)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -99,15 +149,26 @@ class FittedMultiResolution:
 
     @cached_property
     def _table(self) -> Floats:
-        """(K, 3m): what each cluster adds to expected score, dollars and observations, level weight included."""
+        """(K, 3m): what each cluster adds to expected score, dollars and observations, level weight included.
+
+        With lessons (K, 4m): their observations come last, because they say nothing of where the records have gaps.
+        """
         scores, costs = self.belief.level_tables(self.profile, self.levels)
         weights = self.belief.score_weights
         trust = weights if weights.any() else np.full(len(self.levels), 1 / len(self.levels))
-        return np.hstack([scores, costs, np.repeat(trust, self.levels.sizes)[:, None] * self.profile.score_counts])
+        trust = np.repeat(trust, self.levels.sizes)[:, None]
+        lessons = self.evidence.lessons
+        if self.taught is None or lessons is None:
+            return np.hstack([scores, costs, trust * self.profile.score_counts])
+        observed = trust * lessons.trust * self.profile.score_counts
+        return np.hstack([scores + self.taught.table, costs, observed, trust * lessons.counts])
 
     @cached_property
     def _base(self) -> Floats:
-        return np.concatenate([*self.belief.base, np.zeros(len(self.models))])
+        scores, costs = self.belief.base
+        if self.taught is None:
+            return np.concatenate([scores, costs, np.zeros(len(self.models))])
+        return np.concatenate([scores + self.taught.base, costs, np.zeros(2 * len(self.models))])
 
     @cached_property
     def _least_costs(self) -> Floats:
@@ -154,8 +215,15 @@ class FittedMultiResolution:
         if key not in self._subsets:
             if len(self._subsets) >= _MOST_SUBSETS:
                 self._subsets.clear()
-            self._subsets[key] = _calibrated(self.evidence, self.levels, self.belief, self.outcomes, allowed)
+            self._subsets[key] = _calibrated(self.evidence, self.levels, self.belief, self.taught, self._today, allowed)
         return self._subsets[key]
+
+    @cached_property
+    def _today(self) -> Outcomes:
+        """The sample as it would be today, by what traffic taught."""
+        if self.taught is None:
+            return self.outcomes
+        return self.taught.applied(self.outcomes, *self.levels.members(self.evidence.sample.vectors))
 
     def estimate(self, queries: Queries) -> MultiResolutionEstimate:
         """Add up what the levels say of each query."""
@@ -170,10 +238,12 @@ class FittedMultiResolution:
         score, cost, observations = (
             expected[:, :m],
             np.maximum(expected[:, m : 2 * m], self._least_costs),
-            expected[:, 2 * m :],
+            expected[:, 2 * m : 3 * m],
         )
         if not self.complete:
             score[self._uncovered(observations)] = np.nan
+        if self.taught is not None:
+            observations = observations + expected[:, 3 * m :]
         return MultiResolutionEstimate(self, clusters, weights, score, cost, observations, novel)
 
     def overall(self) -> MultiResolutionEstimate:
@@ -226,12 +296,18 @@ def _totals(evidence: Evidence, levels: Levels) -> Floats:
 
 
 def _calibrated(
-    evidence: Evidence, levels: Levels, belief: Belief, outcomes: Outcomes, allowed: NDArray[np.bool_]
+    evidence: Evidence,
+    levels: Levels,
+    belief: Belief,
+    taught: Correction | None,
+    outcomes: Outcomes,
+    allowed: NDArray[np.bool_],
 ) -> Calibration:
     """Calibrate for the allowed models; columns are those of the whole pool."""
     totals = _totals(evidence, levels)[allowed]
     known = totals >= LEAST_REFERENCE * totals.max()
-    scores = np.where(known, belief.means.scores[allowed], np.nan)
+    means = belief.means.scores if taught is None else belief.means.scores + taught.base
+    scores = np.where(known, means[allowed], np.nan)
     mine = outcomes if allowed.all() else restricted(outcomes, allowed)
     found = calibrate(mine, scores, belief.means.costs[allowed])
     return replace(found, reference=int(np.flatnonzero(allowed)[found.reference]))
@@ -259,13 +335,16 @@ def restored(method: "MultiResolution", models: tuple[str, ...], arrays: Arrays)
     if method.novelty and "novelty" in arrays:
         check_shapes(arrays, {"novelty": (2,)})
         novelty = Novelty(reference_rows(sample.vectors), *arrays["novelty"].tolist())
+    belief = Belief.restore(arrays, evidence, levels)
+    outcomes = Outcomes(arrays["outcomes_score"], arrays["outcomes_cost"], sample.scores, sample.costs, sample.weights)
     return FittedMultiResolution(
         method,
         restored_scaler(arrays) if method.features == "format" else None,
         levels,
         evidence,
-        Belief.restore(arrays, evidence, levels),
-        Outcomes(arrays["outcomes_score"], arrays["outcomes_cost"], sample.scores, sample.costs, sample.weights),
+        belief,
+        outcomes,
         Calibration.restore(arrays, m),
         novelty,
+        Correction.of(evidence, levels, belief, outcomes),
     )

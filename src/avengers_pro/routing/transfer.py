@@ -54,7 +54,8 @@ class Transfer:
         matrix, shifts = np.eye(len(sparse)), np.zeros(len(sparse))
         for column in np.flatnonzero(sparse):
             rows = ~np.isnan(observed[:, column])
-            if not rows.any():
+            if not rows.any():  # nothing of its own but an assumption: on each kind as the others are on average
+                matrix[column] = np.where(sparse, 0.0, 1 / np.count_nonzero(~sparse))
                 continue
             weights, shift = _ridge(predicted[rows][:, ~sparse], observed[rows, column])
             matrix[column, ~sparse] = (1 - OWN) * weights
