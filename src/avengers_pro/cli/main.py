@@ -20,6 +20,8 @@ VERBS = {
     "models": "List a router's models; add, remove or reprice one without fitting again.",
     "serve": "Serve a router as one OpenAI-compatible endpoint.",
     "learn": "Bring a router up to date with the feedback in the gateway's ledger.",
+    "compare": "Say whether another router may take over, on held-out records or on logged traffic.",
+    "drift": "Check whether traffic, answers and prices are still those that a router was trained for.",
     "keys": "Make, list and revoke the API keys of the gateway's clients.",
     "ledger": "Export, sum up and prune what the gateway recorded.",
     "store": "Bring the gateway's database to the schema of this version.",

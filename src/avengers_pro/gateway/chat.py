@@ -234,6 +234,7 @@ def _close(gateway: "Gateway", plan: Plan, course: Course, grant: "Grant") -> No
     finish = gateway.ledger.finish if gateway.shadowing is None else partial(gateway.shadowing.add, plan)
     finish(closing(plan, course))
     gateway.telemetry.count(finished(plan, course))
+    gateway.watching.closed(plan, course.served, course.reported_model)
 
 
 def _done_with(opened: asyncio.Future[None]) -> None:

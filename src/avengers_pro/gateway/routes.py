@@ -120,10 +120,11 @@ class _Api:
         body = await read_body(request.receive, request.scope["headers"], self._gateway.settings.server)
         given = read_feedback(body)
         score = given.score if given.score is not None else 1.0 if given.thumbs else 0.0
-        await self._own(caller, given.decision)
+        row = await self._own(caller, given.decision)
         await self._gateway.ledger.feedback(
             given.decision, score=score, comment=given.comment, key=caller.key, at=time.time()
         )
+        self._gateway.watching.scored(row, score)
         return _json({"decision": given.decision, "score": score})
 
     async def decision(self, request: Request) -> Response:

@@ -25,6 +25,7 @@ from avengers_pro.gateway.tracing import Tracing
 from avengers_pro.gateway.transcript import Transcript
 from avengers_pro.gateway.upstreams import Upstreams
 from avengers_pro.gateway.walk import Walker
+from avengers_pro.gateway.watching import Watching
 from avengers_pro.routing import Router
 
 _log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Gateway:
         access: Who may do how much.
         sessions: Conversations.
         telemetry: Metrics.
+        watching: Metrics that show drift.
         tracing: Spans.
         running: Requests being answered.
         drawings: What draws the charts of the dashboard.
@@ -63,6 +65,7 @@ class Gateway:
     access: Access
     sessions: Sessions
     telemetry: Telemetry
+    watching: Watching
     tracing: Tracing
     client: HttpClient
 
@@ -97,6 +100,7 @@ class Gateway:
         async with AsyncExitStack() as stack:
             self.settings = settings = _with_prices(settings)
             self.sessions, self.telemetry = Sessions(settings.sessions), Telemetry()
+            self.watching = Watching(self.telemetry.registry)
             self.tracing = Tracing(settings.telemetry)
             stack.callback(self.tracing.close)
             self.decider, shadow = await asyncio.to_thread(self._routers)
@@ -134,7 +138,9 @@ class Gateway:
         options = embedder.options(self._environ) if remote else None
         router = Router.load(self.router_path, options=options)
         decider = Decider(router, self.settings, self.sessions, fingerprint_of(self.router_path))
-        return decider, load_shadow(self.settings, router)
+        shadow = load_shadow(self.settings, router)
+        self.watching.expect(decider.router, self.settings.models)
+        return decider, shadow
 
     async def reload(self) -> str:
         """Load the router's folder again and use it, and the shadow's; if one is bad, the old ones go on.
@@ -190,6 +196,7 @@ class Gateway:
         metrics.in_flight.set(self.running)
         metrics.ledger_queue.set(self.ledger.queued)
         metrics.ledger_lost.set(self.ledger.lost_closings)
+        self.watching.measure()
         for upstream in self.upstreams:
             metrics.upstream_state.labels(upstream.label).set(upstream.breaker.state(now) == "open")
             metrics.upstream_in_flight.labels(upstream.label).set(upstream.in_flight)
