@@ -357,3 +357,23 @@ def test_models_tell_prices_and_how_endpoints_are(gateway, provider):
     assert f"{FIRST} 1.25 10 config" in words
     assert "100.0 % 1 cannot connect" in words
     assert "Lineage fit" in words
+
+
+def test_models_say_how_often_a_shadow_disagrees_and_how_much_is_novel(open_gateway):
+    live = open_gateway()
+    assert "too few requests to say" in Visitor(live.url).ask("/dashboard/models").words
+    pairs = [
+        (decided(n, novel=n % 4 == 0), over(n, shadow_router="x", shadow_model=FIRST if n % 5 else SECOND))
+        for n in range(200)
+    ]
+    write(live.store, *pairs)
+    words = Visitor(live.url).ask("/dashboard/models").words
+    assert "would have chosen another model for 20% of 200 requests" in words
+    assert "25.0% of 200 requests are unlike all training queries" in words
+
+
+def test_models_say_when_the_mix_of_queries_is_another_one(gateway, provider):
+    live = gateway([card(name, provider) for name in POOL])
+    for _ in range(200):
+        assert live.ask(max_tokens=1).status == 200
+    assert "not as in training (population stability index" in Visitor(live.url).ask("/dashboard/models").words

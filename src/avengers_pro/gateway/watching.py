@@ -103,11 +103,15 @@ class Watching:
 
     def measure(self) -> None:
         """Bring the gauges up to date; NaN where there is nothing to compare."""
+        stability, by_chance, _ = self.stability()
+        self._stability.set(stability)
+        self._by_chance.set(by_chance)
+
+    def stability(self) -> tuple[float, float, int]:
+        """Return the index, about what it is without any drift, and of how many decisions; NaN = nothing to compare."""
         training, recent = self._training, np.array(self._recent, dtype=np.intp)
         if training is None or not recent.size or recent.max() >= len(training):
-            self._stability.set(np.nan)
-            self._by_chance.set(np.nan)
-            return
+            return np.nan, np.nan, len(recent)
         counts = np.bincount(recent, minlength=len(training))
-        self._stability.set(float(population_stability(training, counts)))
-        self._by_chance.set(stability_without_shift(len(training), int(training.sum()), len(recent)))
+        by_chance = stability_without_shift(len(training), int(training.sum()), len(recent))
+        return float(population_stability(training, counts)), by_chance, len(recent)

@@ -126,6 +126,18 @@ class Reading:
         )
         return await self._all(query.order_by(row.at.desc(), row.id.desc()).limit(TRIES), "reading attempts")
 
+    async def compared(self, since: float, key: str | None) -> list[Any]:
+        """Return first choice, shadow's choice and novelty of the latest requests of a range that were embedded.
+
+        Raises:
+            StoreError: If the database cannot be read.
+        """
+        row = decisions.c
+        query = select(row.model, row.shadow_model, row.novel).where(
+            row.at >= since, row.outcome.is_not(None), row.clusters != "[]", *_of(key)
+        )
+        return await self._all(query.order_by(row.at.desc(), row.id.desc()).limit(LATEST), "reading choices")
+
     async def clusters(self, since: float, key: str | None, router: str) -> list[Any]:
         """Return the clusters of the latest requests of a range that a router decided; none of novel queries.
 

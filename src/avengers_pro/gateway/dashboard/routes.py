@@ -207,7 +207,7 @@ class _Pages:
             visit,
             "models.html",
             standings=await standings(gateway, self._reading, now - LOOKED_BACK_S, visit.key),
-            signals=await learning_signals(gateway),
+            signals=await learning_signals(gateway, self._reading, now - LOOKED_BACK_S, visit.key),
             router=decider.router,
             pool=decider.pool,
             best_single=decider.best_single,
