@@ -16,14 +16,17 @@ class Saving:
     """What was saved against always using the best single model.
 
     Attributes:
-        saved_usd: Its expected cost on the compared requests minus what they cost, US dollars.
-        share: That over its expected cost; None = it would have cost nothing.
+        baseline_usd: What it would have cost on the compared requests, US dollars: as the router expects, times
+            ``factor`` where that is known.
+        saved_usd: That minus what they cost, US dollars.
+        share: The saving over what it would have cost; None = that is nothing.
         low: Lower end of the 90 % interval; None = it cannot be told.
         high: Upper end, likewise.
         checked: Requests that it answered itself, on which its expected cost could be held against the real one.
         factor: Real over expected cost on these; None = there are too few.
     """
 
+    baseline_usd: float
     saved_usd: float
     share: float | None
     low: float | None
@@ -45,8 +48,6 @@ def saving(baseline_usd: float, cost_usd: float, requests: int, latest: Sequence
         requests: How many these are.
         latest: Rows with served_by, cost_usd, baseline_model and baseline_cost_usd.
     """
-    saved = baseline_usd - cost_usd
-    share = saved / baseline_usd if baseline_usd > 0 else None
     pairs = [
         (row.baseline_cost_usd, row.cost_usd)
         for row in latest
@@ -54,10 +55,15 @@ def saving(baseline_usd: float, cost_usd: float, requests: int, latest: Sequence
     ]
     n, expected = len(pairs), sum(pair[0] for pair in pairs)
     if n < FEWEST:
-        return Saving(saved, share, None, None, n, None)
+        return _saving(baseline_usd, cost_usd, None, n, None)
     factor = sum(pair[1] for pair in pairs) / expected
     square = sum((real - factor * guess) ** 2 for guess, real in pairs) / (n - 1)
     error = math.sqrt(n * square) / expected
     half = Z * math.sqrt((baseline_usd * error) ** 2 + requests * square)
-    middle = factor * baseline_usd - cost_usd
-    return Saving(saved, share, middle - half, middle + half, n, factor)
+    return _saving(factor * baseline_usd, cost_usd, half, n, factor)
+
+
+def _saving(baseline: float, cost: float, half: float | None, checked: int, factor: float | None) -> Saving:
+    saved = baseline - cost
+    ends = (None, None) if half is None else (saved - half, saved + half)
+    return Saving(baseline, saved, saved / baseline if baseline > 0 else None, *ends, checked, factor)
