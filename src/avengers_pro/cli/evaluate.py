@@ -23,7 +23,7 @@ from avengers_pro.cli.options import (
     records_options,
     weight_options,
 )
-from avengers_pro.cli.showing import print_evaluation, write_pictures
+from avengers_pro.cli.showing import checked_report, print_evaluation, write_pictures
 
 if TYPE_CHECKING:
     from avengers_pro.embedding import Embedder
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from avengers_pro.records import Records
     from avengers_pro.routing import Router
     from avengers_pro.routing.method import Method
-
-REPORTS = (".html", ".md")
 
 
 def read_alphas(text: str) -> tuple[float, ...]:
@@ -85,7 +83,8 @@ def read_alphas(text: str) -> tuple[float, ...]:
     "--export-cluster", "--export_cluster", type=RECORDS_PATH, help="Also fit on all records and save a router."
 )
 @click.option("--output", type=RECORDS_PATH, help="Write results.json.")
-@click.option("--report", type=RECORDS_PATH, help="Write report.html or report.md.")
+@click.option("--report", type=RECORDS_PATH, help="Write report.html, or report.md with its figures beside it.")
+@click.option("--no-queries", is_flag=True, help="Quote no query texts in the report.")
 @click.option("--figure", type=RECORDS_PATH, help="Write the frontier as .svg, .png or .html.")
 @click.option("--note", default="", help="Said wherever the numbers are shown, e.g. 'simulated data'.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout.")
@@ -106,6 +105,7 @@ def command(
     output: Path | None,
     report: Path | None,
     figure: Path | None,
+    no_queries: bool,
     note: str,
     as_json: bool,
     score_scale: float,
@@ -129,15 +129,15 @@ def command(
       avengers-pro evaluate --input records.jsonl --performance_weight 0.7 --cost_sensitivity 0.3
     """  # noqa: D301
     from avengers_pro.evaluation import evaluate
+    from avengers_pro.evaluation.report import find_cases
     from avengers_pro.routing import build_method
     from avengers_pro.routing.methods import settable
 
     paths = (*records, *([input_path] if input_path else []))
     if not paths:
         raise click.UsageError("name the RECORDS to evaluate")
-    checked_parent(output, report, figure, export_cluster)
-    if report is not None and report.suffix not in REPORTS:
-        raise click.BadParameter(f"{report} must end in {' or '.join(REPORTS)}", param_hint="--report")
+    checked_parent(output, figure, export_cluster)
+    checked_report(report)
     knob = alpha_of(alpha, performance_weight, cost_sensitivity)
     protocol = _protocol(settings, knob)
     chosen = chosen_methods(methods, settings, settings["max_router"])
@@ -160,17 +160,17 @@ def command(
         )
     if output is not None:
         output.write_bytes(result.to_json())
-    router = None
-    if export_cluster is not None or report is not None:
-        router = _fitted(table, protocol, build_method(chosen[0], settable(chosen[0], params)), loaded, vectors, choice)
-    write_pictures(result, report, figure, router)
+    method = build_method(chosen[0], settable(chosen[0], params))
+    router = _fitted(table, protocol, method, loaded, vectors, choice) if export_cluster or report else None
+    cases = find_cases(result, table, method, protocol, vectors) if report and not no_queries else None
+    written = write_pictures(result, report, figure, router, cases=cases, quoting=not no_queries)
     if export_cluster is not None and router is not None:
         router.save(export_cluster)
     if as_json:
         click.echo(result.to_json(), nl=False)
     else:
         print_evaluation(result, knob)
-    for path in (output, report, figure, export_cluster):
+    for path in (output, *written, export_cluster):
         if path is not None:
             tell(f"wrote {path}")
 

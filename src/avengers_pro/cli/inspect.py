@@ -2,29 +2,57 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from avengers_pro.cli.console import dollars, percent, print_table
+from avengers_pro.cli.console import dollars, percent, print_table, tell
 from avengers_pro.cli.options import RECORDS_PATH, RecordsChoice
-from avengers_pro.cli.showing import pool_rows, print_pool
+from avengers_pro.cli.showing import checked_report, pool_rows, print_pool, write_router_report
+
+if TYPE_CHECKING:
+    from avengers_pro.routing import Router
 
 
 @click.command("inspect")
 @click.argument("paths", nargs=-1, required=True, type=RECORDS_PATH, metavar="RECORDS|ROUTER...")
 @click.option("--score-scale", type=float, default=1.0, help="What a perfect score is in the file, e.g. 100.")
 @click.option("--skip-bad-lines", is_flag=True, help="Leave bad lines out, count them, list the first ten.")
+@click.option("--report", type=RECORDS_PATH, help="Of a router: write a page .html, or .md with its figure beside it.")
+@click.option("--no-queries", is_flag=True, help="Quote no training queries in the report.")
+@click.option("--note", default="", help="Said in the report, e.g. 'simulated data'.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(paths: tuple[Path, ...], score_scale: float, *, skip_bad_lines: bool, as_json: bool) -> None:
+def command(
+    paths: tuple[Path, ...],
+    score_scale: float,
+    *,
+    skip_bad_lines: bool,
+    report: Path | None,
+    no_queries: bool,
+    note: str,
+    as_json: bool,
+) -> None:
     """Say what is in records or in a router, and what would stop a good fit.
 
     \b
     Examples:
       avengers-pro inspect records.jsonl
       avengers-pro inspect router/ --json
+      avengers-pro inspect router/ --report router.html
     """  # noqa: D301
+    from avengers_pro.routing import Router
+
     if paths[0].is_dir():
-        _inspect_router(paths[0], as_json=as_json)
+        checked_report(report)
+        router = Router.load(paths[0])
+        _inspect_router(router, as_json=as_json)
+        if report is not None:
+            for path in write_router_report(router, report, paths[0].resolve().name, note, quoting=not no_queries):
+                tell(f"wrote {path}")
+    elif report is not None:
+        raise click.BadParameter(
+            f"{paths[0]} holds records; a report is made of a router, a folder", param_hint="--report"
+        )
     else:
         _inspect_records(RecordsChoice(paths, score_scale, skip_bad_lines), as_json=as_json)
 
@@ -52,12 +80,9 @@ def _inspect_records(choice: RecordsChoice, *, as_json: bool) -> None:
         click.echo(f"  - {finding}")
 
 
-def _inspect_router(folder: Path, *, as_json: bool) -> None:
+def _inspect_router(router: "Router", *, as_json: bool) -> None:
     import msgspec
 
-    from avengers_pro.routing import Router
-
-    router = Router.load(folder)
     about = {
         "method": router.method.name,
         "params": dict(router.method.params()),

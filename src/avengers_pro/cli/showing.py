@@ -6,46 +6,126 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from avengers_pro.cli.console import dollars, percent, print_table, tell
+from avengers_pro.cli.options import checked_parent
+from avengers_pro.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from avengers_pro.evaluation import Evaluation
     from avengers_pro.evaluation.auto import AutoChoice, Trial
     from avengers_pro.evaluation.charts import ProfileRow
+    from avengers_pro.evaluation.report import Cases
     from avengers_pro.evaluation.results import MethodResult, Point
     from avengers_pro.routing import Router
 
+REPORTS = (".html", ".md")
+
 
 def write_pictures(
-    result: "Evaluation", report: Path | None, figure: Path | None, router: "Router | None" = None
-) -> None:
-    """Write the report and the frontier figure where asked; a router adds what its clusters say of each model."""
+    result: "Evaluation",
+    report: Path | None,
+    figure: Path | None,
+    router: "Router | None" = None,
+    *,
+    cases: "Cases | None" = None,
+    quoting: bool = True,
+) -> list[Path]:
+    """Write the report and the frontier figure where asked.
+
+    Args:
+        result: The evaluation.
+        report: Ends in .html or .md; None = none.
+        figure: Of the frontier; None = none.
+        router: Adds what its clusters say of each model.
+        cases: Queries on which routing wins and loses.
+        quoting: Whether the report may quote query texts.
+
+    Returns:
+        The files written.
+    """
+    written = []
     if figure is not None:
         from avengers_pro.evaluation.charts import frontier, save_chart
 
         save_chart(frontier(result), figure)
+        written.append(figure)
     if report is None:
-        return
+        return written
     from avengers_pro.evaluation.report import html_report, markdown_report
 
     if report.suffix == ".md":
-        text = markdown_report(result, figure.name if figure is not None else None)
+        beside = _figures_beside(result, report)
+        text = markdown_report(result, {key: path.name for key, path in beside.items()}, cases)
+        written += beside.values()
     else:
-        text = html_report(result, profile_rows(router) if router else ())
+        rows = profile_rows(router, quoting=quoting) if router else ()
+        text = html_report(result, rows, cases)
     report.write_text(text, encoding="utf-8")
+    return [*written, report]
 
 
-def profile_rows(router: "Router") -> "list[ProfileRow]":
+def checked_report(report: Path | None) -> None:
+    """Refuse a report of a kind we do not write, or in a folder that is not there.
+
+    Raises:
+        click.BadParameter: Then.
+    """
+    checked_parent(report)
+    if report is not None and report.suffix not in REPORTS:
+        raise click.BadParameter(f"{report} must end in {' or '.join(REPORTS)}", param_hint="--report")
+
+
+def write_router_report(router: "Router", report: Path, source: str, note: str, *, quoting: bool) -> list[Path]:
+    """Write what is in a router as a page, or as Markdown with a figure beside it; return the files written."""
+    from avengers_pro.evaluation.charts import save_chart
+    from avengers_pro.evaluation.report import router_chart, router_html, router_markdown
+
+    if report.suffix == ".html":
+        text = router_html(router, source=source, note=note, quoting=quoting)
+        report.write_text(text, encoding="utf-8")
+        return [report]
+    figure = report.with_name(f"{report.stem}-frontier.svg")
+    drawn = False
+    try:
+        chart = router_chart(router, note)
+        if chart is not None:
+            save_chart(chart, figure)
+            drawn = True
+    except MissingExtraError as error:
+        tell(f"the report has no figure: {error}")
+    path = figure.name if drawn else None
+    text = router_markdown(router, figure_path=path, source=source, note=note, quoting=quoting)
+    report.write_text(text, encoding="utf-8")
+    return [figure, report] if drawn else [report]
+
+
+def _figures_beside(result: "Evaluation", report: Path) -> dict[str, Path]:
+    """Save a Markdown report's figures next to it; without the extra, say so and go on."""
+    from avengers_pro.evaluation import charts
+
+    drawings = {"frontier": charts.frontier, "datasets": charts.by_dataset, "shares": charts.shares_by_alpha}
+    paths = {key: report.with_name(f"{report.stem}-{key}.svg") for key in drawings}
+    try:
+        for key, draw in drawings.items():
+            charts.save_chart(draw(result), paths[key])
+    except MissingExtraError as error:
+        tell(f"the report has no figures: {error}")
+        return {}
+    return paths
+
+
+def profile_rows(router: "Router", *, quoting: bool = True) -> "list[ProfileRow]":
     """Return what each cluster of a router says of each model; none for methods without clusters."""
     from avengers_pro.evaluation.charts import ProfileRow
 
     profile = router.fitted.cluster_profile
     if profile is None:
         return []
+    examples = router.examples if quoting else ()
     return [
         ProfileRow(
             cluster,
             round(size),
-            router.examples[cluster][0] if router.examples and router.examples[cluster] else "",
+            examples[cluster][0] if examples and examples[cluster] else "",
             dict(zip(router.models, profile.mean_score[cluster].tolist(), strict=True)),
         )
         for cluster, size in enumerate(profile.sizes.tolist())

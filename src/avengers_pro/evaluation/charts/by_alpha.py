@@ -18,6 +18,7 @@ from avengers_pro.evaluation.charts.theme import (
     legend,
     log_ticks,
     money_axis,
+    readable_ink,
     require_altair,
     short_names,
     shortened,
@@ -33,7 +34,6 @@ OTHERS, NOBODY = "others", "no model met the constraints"
 _LEAST_SHARE = 0.02
 _LEAST_ROOM = 0.055
 _LETTER = 7.2
-_LIGHT = {"#e69f00", "#56b4e9", "#ddcc77", "#bdbdbd", "#cc79a7"}
 _HUES = (
     "#0072b2",
     "#e69f00",
@@ -225,7 +225,7 @@ def _areas(rows: Sequence[dict[str, Any]], hue: dict[str, str]) -> "alt.LayerCha
     names = inline(_band_names(rows, hue)).mark_text(fontSize=11, fontWeight=600, align="center")
     return layered(
         [
-            base.mark_area(opacity=0.9, stroke="white", strokeWidth=0.8),
+            base.mark_area(opacity=1, stroke="white", strokeWidth=0.8),
             base.mark_bar(opacity=0, width=12).encode(tooltip=tips),
             names.encode(x=x, y=alt.Y("middle:Q"), text="text:N", color=alt.Color("ink:N", scale=None)),
         ],
@@ -243,8 +243,7 @@ def _band_names(rows: Sequence[dict[str, Any]], hue: dict[str, str]) -> list[dic
         reach = _LETTER * len(names[model]) / 2 / WIDTH * (band[-1]["alpha"] - band[0]["alpha"])
         room, at, middle = max(_room(band, row["alpha"], reach) for row in band)
         if room >= _LEAST_ROOM:
-            ink = INK if colour in _LIGHT else "white"
-            labels.append({"alpha": at, "middle": middle, "text": names[model], "ink": ink})
+            labels.append({"alpha": at, "middle": middle, "text": names[model], "ink": readable_ink(colour)})
     return labels
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from avengers_pro.evaluation.charts.reading import best_single, found, nearest
 from avengers_pro.evaluation.charts.theme import (
+    BLACK,
     INK,
     WIDTH,
     Entry,
@@ -33,6 +34,8 @@ BEST = "best single"
 _HATCH = "M-1,-0.2L-0.2,-1M-1,0.6L0.6,-1M-0.6,1L1,-0.6M0.2,1L1,0.2"
 _LEFT_WIDTH = 285
 _NUMBER_FITS = 27
+_WHITE_FROM = 74
+"""Score from which white is read better on the scheme's blue than black."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +125,7 @@ def by_dataset(evaluation: Evaluation) -> "alt.VConcatChart":
         alt.Tooltip("score:Q", title="Score, %", format=".1f"),
         alt.Tooltip("change:Q", title="Against the best single", format="+.1f"),
     ]
-    ink = alt.when(f"abs(datum.change) > {0.75 * most}").then(alt.value("white")).otherwise(alt.value(INK))
-    number = base.mark_text(fontSize=11).encode(text=alt.Text("score:Q", format=".1f"), color=ink)
+    number = base.mark_text(fontSize=11, color=BLACK).encode(text=alt.Text("score:Q", format=".1f"))
     cells = base.mark_rect(stroke="white", strokeWidth=1.5).encode(color=colour, tooltip=tips)
     plot = layered([cells, number], WIDTH - 150, 24 * len(order))
     first = shortened(next(iter(evaluation.methods)), 50)
@@ -174,12 +176,13 @@ def _left_axis(limit: int) -> "alt.Axis":
     return alt.Axis(labelLimit=limit, ticks=False, labelPadding=6, grid=False)
 
 
-def profile(clusters: Sequence[ProfileRow], note: str = "") -> "alt.VConcatChart":
+def profile(clusters: Sequence[ProfileRow], note: str = "", most: int | None = None) -> "alt.VConcatChart":
     """Draw each model's mean score in each cluster of a router; what was not observed is hatched, not 0.
 
     Args:
         clusters: Of a fitted router.
         note: Shown in the title, for example "simulated data".
+        most: Draw the largest clusters, no more than so many; None = all.
 
     Raises:
         MissingExtraError: If altair is not installed.
@@ -190,7 +193,10 @@ def profile(clusters: Sequence[ProfileRow], note: str = "") -> "alt.VConcatChart
     models = _by_mean(clusters)
     names = short_names(models)
     width = min(46.0, (WIDTH - _LEFT_WIDTH + 40) / max(len(models), 1))
-    ordered = sorted(clusters, key=lambda row: (-row.size, row.cluster))
+    ordered = sorted(clusters, key=lambda row: (-row.size, row.cluster))[:most]
+    shown = counted(len(clusters), "cluster")
+    if len(ordered) < len(clusters):
+        shown = f"The {len(ordered)} largest of {shown}"
     rows = [cell for row in ordered for cell in _cells(row, models)]
     x = alt.X(
         "name:N",
@@ -212,7 +218,7 @@ def profile(clusters: Sequence[ProfileRow], note: str = "") -> "alt.VConcatChart
         stacked(plot, legend(entries, width=width * len(models))),
         title_lines("What the router learned: mean score of each model in each cluster, %", note),
         [
-            f"{counted(len(ordered), 'cluster')}, the largest first; models by their mean over all queries.",
+            f"{shown}, the largest first; models by their mean over all queries.",
             "Left: number of the cluster, its size, an example query.",
         ],
     )
@@ -236,7 +242,7 @@ def _cells(row: ProfileRow, models: Sequence[str]) -> list[dict[str, Any]]:
         score = row.scores.get(model, math.nan)
         cells.append(
             {
-                "label": f"#{row.cluster} · n = {row.size:,} · {shortened(row.example, 36)}",
+                "label": f"#{row.cluster} · n = {row.size:,} · {shortened(row.example, 32)}",
                 "example": shortened(row.example, 300),
                 "model": model,
                 "score": 100 * score if math.isfinite(score) else None,
@@ -264,7 +270,7 @@ def _seen_layers(rows: list[dict[str, Any]], x: "alt.X", y: "alt.Y", *, numbers:
         base.mark_rect(filled=False, stroke=INK, strokeWidth=1.6).transform_filter("datum.best"),
     ]
     if numbers:
-        ink = alt.when("datum.score > 62").then(alt.value("white")).otherwise(alt.value(INK))
+        ink = alt.when(f"datum.score > {_WHITE_FROM}").then(alt.value("white")).otherwise(alt.value(BLACK))
         layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("score:Q", format=".0f"), color=ink))
     return layers
 

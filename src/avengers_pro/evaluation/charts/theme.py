@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 WIDTH = 690
 """Pixels of a plot; with its axis it stays below 760."""
-INK, MUTED, FAINT, GRID = "#222222", "#666666", "#b8b8b8", "#ececec"
+INK, MUTED, FAINT, GRID = "#222222", "#666666", "#949494", "#ececec"
+BLACK = "#000000"
+"""Of numbers on coloured cells: one of black and white always has a contrast of 4.5 to a colour."""
 REFERENCES = ("knn", "dataset-label")
 """Drawn thin and dashed: what any router should be held against."""
 
@@ -92,6 +94,14 @@ def colours(methods: Iterable[str]) -> dict[str, str]:
             chosen[name] = _SPARE[spare % len(_SPARE)]
             spare += 1
     return chosen
+
+
+def readable_ink(colour: str) -> str:
+    """Return black or white, whichever is read better on a colour ``#rrggbb`` (contrast as WCAG 2 defines it)."""
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]  # noqa: PLR2004
+    luminance = sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return BLACK if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
 
 
 def dash(label: str, *, reference: bool) -> list[int]:

@@ -1,8 +1,11 @@
-"""The order in which a report tells what was found, and how it was measured in plain words."""
+"""What an evaluation report says in plain words."""
 
+from avengers_pro.evaluation.charts.reading import best_single, cost_of
+from avengers_pro.evaluation.charts.theme import shortened
 from avengers_pro.evaluation.intervals import REPLICATES
 from avengers_pro.evaluation.operating import FOLDS
-from avengers_pro.evaluation.results import Evaluation
+from avengers_pro.evaluation.report.numbers import change, dollars, percent, points
+from avengers_pro.evaluation.results import Evaluation, OperatingPoint, Paired
 from avengers_pro.evaluation.verdict import LEAST_SAVING, MARGIN
 
 COST_OR_SCORE = (
@@ -36,6 +39,63 @@ VERDICT = (
     f"lies above 0. It matches if at its equal-quality setting the score is at most {100 * MARGIN:g} % lower, the "
     f"interval reaches 0, and the interval of the saving lies above {LEAST_SAVING:.0%}. Otherwise it does not beat it."
 )
+
+
+def key_figures(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """Return what a reader in a hurry needs, as (name, number, what it means)."""
+    best, same = best_single(evaluation), _point(evaluation, "quality") == _point(evaluation, "equal")
+    if best is None:
+        return []
+    priced = f"{dollars(cost_of(best))} for 1,000 queries" if evaluation.records.has_costs else "costs not recorded"
+    figures = [("Best single model", f"{percent(best.score_micro)} %", f"score; {priced}")]
+    for goal, name in (("quality", "Routed for best quality"), ("equal", "Routed for equal quality")):
+        point = _point(evaluation, goal)
+        score, cost = _paired(evaluation, f"score at {goal}"), _paired(evaluation, f"cost change at {goal}")
+        if point is None or score is None or (goal == "equal" and (cost is None or same)):
+            continue
+        paid = "" if point.cost_per_query is None else f"; {dollars(1000 * point.cost_per_query)} for 1,000 queries"
+        if goal == "quality" or cost is None:
+            more = "" if cost is None else f", {change(cost.difference)}"
+            figures.append(
+                (name, f"{points(score.difference)} points", f"{percent(point.score_micro)} % score{paid}{more}")
+            )
+        else:
+            more = f"{percent(point.score_micro)} % score, {points(score.difference)} points{paid}"
+            figures.append((name, f"{change(cost.difference)} cost", more))
+    return figures
+
+
+def bill(evaluation: Evaluation) -> list[str]:
+    """Say what becomes of a bill of 100 dollars; nothing without costs."""
+    lines = []
+    for goal, aim in (("equal", "keep its score"), ("quality", "score as high as it can")):
+        cost, score = _paired(evaluation, f"cost change at {goal}"), _paired(evaluation, f"score at {goal}")
+        if (
+            cost is None
+            or score is None
+            or (goal == "quality" and _point(evaluation, "equal") == _point(evaluation, goal))
+        ):
+            continue
+        least, most = (_rest(end) for end in cost.interval)
+        lines.append(
+            f"Of every $100 that {evaluation.verdict.reference} would cost, routing set to {aim} pays "
+            f"{_rest(cost.difference)} [{least} to {most}]; the score changes by {points(score.difference)} points "
+            f"[{points(score.interval[0])} to {points(score.interval[1])}]."
+        )
+    return lines
+
+
+def _rest(relative: float) -> str:
+    return f"${100 * (1 + relative):.0f}"
+
+
+def _point(evaluation: Evaluation, goal: str) -> OperatingPoint | None:
+    return evaluation.methods[evaluation.verdict.method].mean.operating_points.get(goal)
+
+
+def _paired(evaluation: Evaluation, metric: str) -> Paired | None:
+    rows = (row for row in evaluation.paired if row.b == "best-single" and row.a == evaluation.verdict.method)
+    return next((row for row in rows if row.metric == metric), None)
 
 
 def records_facts(evaluation: Evaluation) -> list[tuple[str, str]]:
@@ -99,4 +159,7 @@ def limits(evaluation: Evaluation) -> list[str]:
 def headline(evaluation: Evaluation) -> str:
     """Return the verdict in a few words."""
     verdict = evaluation.verdict
-    return f"{verdict.method} {verdict.outcome} the best single model"
+    method = shortened(verdict.method, 60)
+    if verdict.outcome == "no verdict":
+        return f"No verdict on {method}"
+    return f"{method} {verdict.outcome} the best single model"

@@ -46,12 +46,14 @@ class Table:
         header: Names of the columns.
         rows: Texts; the first names the row.
         words: Columns that hold words and not numbers; the first always does.
+        texts: Columns that hold sentences, which need room and break anywhere.
     """
 
     caption: str
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     words: frozenset[int] = field(default=frozenset({0}))
+    texts: frozenset[int] = field(default=frozenset())
 
 
 def operating_points(evaluation: Evaluation) -> Table:
