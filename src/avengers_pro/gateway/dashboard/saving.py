@@ -65,5 +65,7 @@ def saving(baseline_usd: float, cost_usd: float, requests: int, latest: Sequence
 
 def _saving(baseline: float, cost: float, half: float | None, checked: int, factor: float | None) -> Saving:
     saved = baseline - cost
-    ends = (None, None) if half is None else (saved - half, saved + half)
-    return Saving(baseline, saved, saved / baseline if baseline > 0 else None, *ends, checked, factor)
+    share = saved / baseline if baseline > 0 else None
+    if half is None:
+        return Saving(baseline, saved, share, None, None, checked, factor)
+    return Saving(baseline, saved, share, saved - half, saved + half, checked, factor)
