@@ -30,9 +30,20 @@ _KEY = re.compile(r"([A-Za-z_][\w.\[\]-]*)(?: \([^)]*\))?: (.*)", re.DOTALL)
 @click.option("--json", "as_json", is_flag=True, help="With --check: print JSON.")
 @click.option("--host", help="Address to listen on, instead of [server] host.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Instead of [server] port; 0 = any free one.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that share the port."
+)
 @click.option("--insecure", is_flag=True, help="Let whoever reaches it use it without a key.")
 def command(
-    router: Path, config: Path, host: str | None, port: int | None, *, check: bool, as_json: bool, insecure: bool
+    router: Path,
+    config: Path,
+    host: str | None,
+    port: int | None,
+    workers: int,
+    *,
+    check: bool,
+    as_json: bool,
+    insecure: bool,
 ) -> None:
     """Serve ROUTER: an OpenAI-compatible endpoint that sends each request to the model the router picks.
 
@@ -43,6 +54,7 @@ def command(
     Examples:
       avengers-pro serve router/ --config gateway.toml --check
       avengers-pro serve router/ --config gateway.toml --port 8080
+      avengers-pro serve router/ --config gateway.toml --workers 4
     """  # noqa: D301
     if as_json and not check:
         raise click.UsageError("--json belongs to --check")
@@ -62,6 +74,11 @@ def command(
         tell(_line(finding, config))
     if _errors(findings) or settings is None:
         raise AvengersProError(f"{config} cannot be served like this")
+    if workers > 1:
+        from avengers_pro.gateway.workers import run_workers
+
+        run_workers(router, settings, workers, started=lambda url: tell(f"Avengers-Pro on {url}/v1, {workers} workers"))
+        return
     from avengers_pro.gateway.app import create_app
     from avengers_pro.gateway.server import run
 

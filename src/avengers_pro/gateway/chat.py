@@ -55,7 +55,7 @@ async def chat_completions(
     async with Contained("a request before its decision", turn_away):
         try:
             who, plan, row = await _planned(gateway, scope["headers"], receive, caller)
-            grant = _admit(gateway, who, plan)
+            grant = await _admit(gateway, who, plan)
         except (RefusedError, AccessDenied) as refusal:
             await turn_away(refusal)
         except ClientGoneError:
@@ -126,9 +126,25 @@ def _within_bounds(
     return replace(policy, alpha=found.alpha, target=None, budget=None)
 
 
-def _admit(gateway: "Gateway", caller: "Caller", plan: Plan) -> "Grant":
-    tokens = plan.needs.prompt_tokens + (plan.needs.answer_tokens or _EXPECTED_ANSWER)
-    return gateway.access.admit(caller, tokens=tokens, cost_usd=plan.ranking[0][2], now=time.time())
+async def _admit(gateway: "Gateway", caller: "Caller", plan: Plan) -> "Grant":
+    """Reserve what the request may use, here and with all gateways that share the limits.
+
+    Raises:
+        AccessDenied: If that is more than the key may.
+        RefusedError: If it cannot be counted because the database is away, and the ledger is required.
+    """
+    tokens, now = plan.needs.prompt_tokens + (plan.needs.answer_tokens or _EXPECTED_ANSWER), time.time()
+    grant = gateway.access.admit(caller, tokens=tokens, cost_usd=plan.ranking[0][2], now=now)
+    try:
+        await gateway.access.cover(caller, grant, now)
+    except StoreError as error:
+        raise RefusedError(
+            503,
+            "what this key uses could not be counted, so nothing was answered",
+            kind="server_error",
+            code="ledger",
+        ) from error
+    return grant
 
 
 def _limits_left(gateway: "Gateway", caller: "Caller") -> Headers:

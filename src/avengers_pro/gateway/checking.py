@@ -186,6 +186,10 @@ def _access(settings: Settings, *, keys_exist: bool) -> Iterator[Finding]:
 
 
 def _store(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.store.required and settings.store.spool is not None:
+        yield Finding(
+            "warning", "store.spool", "not used: a decision that cannot be recorded is refused; set required = false"
+        )
     try:
         url = settings.store.database_url(environ)
     except SettingsError as error:

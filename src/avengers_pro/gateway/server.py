@@ -35,7 +35,9 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # read, not l
 _log = logging.getLogger(__name__)
 
 
-def run(app: App, settings: Settings, *, started: Callable[[str], None] | None = None) -> None:
+def run(
+    app: App, settings: Settings, *, started: Callable[[str], None] | None = None, shares_port: bool = False
+) -> None:
     """Serve the gateway in this thread, the process's main one, until SIGTERM or SIGINT.
 
     Logging is set up here. SIGHUP loads the router again. Requests under way get ``drain_timeout`` to finish.
@@ -44,6 +46,7 @@ def run(app: App, settings: Settings, *, started: Callable[[str], None] | None =
         app: The gateway.
         settings: Where to listen, and what to bear; ``[logging]``.
         started: Called once requests are answered, with the URL, without a slash at the end.
+        shares_port: Listen beside other processes on the same port; the system deals the connections out.
 
     Raises:
         SettingsError: If the address cannot be listened on.
@@ -54,7 +57,7 @@ def run(app: App, settings: Settings, *, started: Callable[[str], None] | None =
         "TOKENIZERS_PARALLELISM", "false"
     )  # a thread pool for one short text costs more than it saves
     server = settings.server
-    listeners = _listen(server.host, server.port)
+    listeners = bound(server.host, server.port, shares_port=shares_port)
     config = uvicorn.Config(
         _logging_requests(app) if _log.isEnabledFor(logging.DEBUG) else app,
         http=guarded_protocol(server.max_header_bytes),
@@ -70,7 +73,7 @@ def run(app: App, settings: Settings, *, started: Callable[[str], None] | None =
     )
     config.load()
     config.lifespan_class = _Lifespan
-    running = _Server(config, app, server.drain_timeout, _url(server.host, listeners[0]), started)
+    running = _Server(config, app, server.drain_timeout, url_of(server.host, listeners[0]), started)
     told = logging.getLogger("uvicorn.error")
     told.addFilter(_is_news)
     try:
@@ -207,8 +210,13 @@ def _logging_requests(app: App) -> Callable[[Scope, Receive, Send], Any]:
     return serve
 
 
-def _listen(host: str, port: int) -> list[socket.socket]:
+def bound(host: str, port: int, *, shares_port: bool = False) -> list[socket.socket]:
     """Take the port, on every address of the host, before anything else is done; it is listened on by uvicorn.
+
+    Args:
+        host: Name or address.
+        port: 0 = any free one, the same on every address.
+        shares_port: Let other processes of this user take it as well (SO_REUSEPORT).
 
     Raises:
         SettingsError: If the host has no address, or the port is taken.
@@ -223,7 +231,9 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     for family, kind, protocol, _, address in dict.fromkeys(found):
         chosen = listeners[0].getsockname()[1] if listeners and port == 0 else port
         try:
-            listeners.append(_bound(family, kind, protocol, (address[0], chosen, *address[2:])))
+            listeners.append(
+                _bound(family, kind, protocol, (address[0], chosen, *address[2:]), shares_port=shares_port)
+            )
         except OSError as error:
             problem = error
             if error.errno not in _NO_ADDRESS:
@@ -238,10 +248,12 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     return listeners
 
 
-def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...]) -> socket.socket:
+def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...], *, shares_port: bool) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shares_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
@@ -251,6 +263,7 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...]) -> s
     return listener
 
 
-def _url(host: str, listener: socket.socket) -> str:
+def url_of(host: str, listener: socket.socket) -> str:
+    """Return where a client on this machine reaches it, without a slash at the end."""
     reached = _EVERYWHERE.get(host, host).strip("[]")
     return f"http://{f'[{reached}]' if ':' in reached else reached}:{listener.getsockname()[1]}"

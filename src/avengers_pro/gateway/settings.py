@@ -107,6 +107,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         url: SQLite or PostgreSQL, with the driver in its scheme; ``${NAME}`` stands for an environment variable.
         required: Refuse a request whose decision cannot be recorded.
+        spool: Folder for rows while the database is away, if it is not required; None = such rows are lost.
         log_text: Keep prompts and answers.
         text_bytes: Longest text kept; longer ones are cut.
         log_vectors: Keep what prompts were embedded to, to learn from without their text.
@@ -117,6 +118,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str = "sqlite+aiosqlite:///ledger.db"
     required: bool = True
+    spool: Annotated[str, Meta(min_length=1)] | None = None
     log_text: bool = False
     text_bytes: Count = 16_384
     log_vectors: bool = False

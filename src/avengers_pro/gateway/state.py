@@ -12,6 +12,7 @@ from pathlib import Path
 from avengers_pro.errors import AvengersProError
 from avengers_pro.gateway.access import Access, Keys, check_binding
 from avengers_pro.gateway.access.limits import Caller, Limits
+from avengers_pro.gateway.access.sharing import Sharing
 from avengers_pro.gateway.dashboard.drawing import Drawings
 from avengers_pro.gateway.deciding import Decider, Plan, fingerprint_of
 from avengers_pro.gateway.http_client import HttpClient
@@ -104,7 +105,9 @@ class Gateway:
             self.tracing = Tracing(settings.telemetry)
             stack.callback(self.tracing.close)
             self.decider, shadow = await asyncio.to_thread(self._routers)
-            self.ledger = await Ledger.open(settings.store.database_url(self._environ))
+            store = settings.store
+            spool = None if store.required or store.spool is None else Path(store.spool)
+            self.ledger = await Ledger.open(store.database_url(self._environ), spool=spool)
             stack.push_async_callback(self.ledger.close)
             if shadow is not None:
                 self.shadowing = Shadowing(shadow, self.ledger.finish, self.telemetry.shadowed)
@@ -114,8 +117,11 @@ class Gateway:
             has_keys = self.keys.active > 0
             check_binding(settings.server.host, has_keys, settings.server.insecure)
             required = has_keys if settings.access.required is None else settings.access.required
-            self.access = Access(self.keys, required=required)
+            sharing = Sharing(self.ledger.usage, is_strict=settings.store.required)
+            self.access = Access(self.keys, required=required, sharing=sharing)
             await self._remember_spending()
+            sharing.open()
+            stack.push_async_callback(sharing.close)
             self.upstreams = Upstreams(settings.models, settings.breaker, self._environ)
             self.client = HttpClient()
             stack.push_async_callback(self.client.close)

@@ -1,11 +1,19 @@
-"""Counters and histograms for Prometheus; names and units by its conventions."""
+"""Counters and histograms for Prometheus; names and units by its conventions.
 
+Where several worker processes answer on one port, each scrape meets any of them: they keep their values in files of
+one folder (PROMETHEUS_MULTIPROC_DIR), and every one of them answers for all.
+"""
+
+import os
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable by which prometheus_client learns, on import, where workers keep their values."""
 _FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0)
 _SLOW = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
@@ -60,15 +68,29 @@ class Telemetry:
         self._decision = histogram("decision_seconds", "Time to decide.", _FAST)
         self._first = histogram("first_byte_seconds", "Time from the request to the answer's first byte.", _SLOW)
         self._total = histogram("request_seconds", "Time from the request to the answer's last byte.", _SLOW)
-        self.in_flight = Gauge("avengers_pro_in_flight", "Requests being answered.", registry=registry)
+        self.in_flight = Gauge(
+            "avengers_pro_in_flight", "Requests being answered.", registry=registry, multiprocess_mode="livesum"
+        )
         self.upstream_state = Gauge(
-            "avengers_pro_upstream_open", "1 = left alone because it fails.", ["upstream"], registry=registry
+            "avengers_pro_upstream_open",
+            "1 = left alone because it fails.",
+            ["upstream"],
+            registry=registry,
+            multiprocess_mode="livemax",
         )
         self.upstream_in_flight = Gauge(
-            "avengers_pro_upstream_in_flight", "Requests at an upstream.", ["upstream"], registry=registry
+            "avengers_pro_upstream_in_flight",
+            "Requests at an upstream.",
+            ["upstream"],
+            registry=registry,
+            multiprocess_mode="livesum",
         )
-        self.ledger_queue = Gauge("avengers_pro_ledger_queue", "Ledger rows not written yet.", registry=registry)
-        self.ledger_lost = Gauge("avengers_pro_ledger_lost", "Ledger rows given up.", registry=registry)
+        self.ledger_queue = Gauge(
+            "avengers_pro_ledger_queue", "Ledger rows not written yet.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.ledger_lost = Gauge(
+            "avengers_pro_ledger_lost", "Ledger rows given up.", registry=registry, multiprocess_mode="sum"
+        )
         self._child = cache(lambda metric, *values: metric.labels(*values))
 
     def refused(self, status: int) -> None:
@@ -113,6 +135,15 @@ class Telemetry:
         self._total.observe(done.total_seconds)
 
     def page(self) -> bytes:
-        """Return what Prometheus scrapes."""
-        text: Any = generate_latest(self.registry)
+        """Return what Prometheus scrapes, of all workers if there are several."""
+        registry = self.registry
+        if self.is_one_of_many:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        text: Any = generate_latest(registry)
         return bytes(text)
+
+    @property
+    def is_one_of_many(self) -> bool:
+        """Whether other workers answer on the same port."""
+        return METRICS_FOLDER in os.environ

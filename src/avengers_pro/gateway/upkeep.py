@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from avengers_pro.gateway.upstreams import Upstream
 
 _PRUNE_EVERY = 3600.0
+_MEASURE_EVERY = 1.0
 _DAY = 86_400.0
 _log = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ def chores(gateway: "Gateway") -> list[Coroutine[Any, Any, None]]:
     """Return what is to be run until the gateway stops."""
     settings = gateway.settings
     found = [follow_router(gateway)]
+    if gateway.telemetry.is_one_of_many:
+        found.append(_measure(gateway))
     if settings.health.probe:
         found += [_probe(gateway, upstream) for upstream in gateway.upstreams]
     if settings.store.retention_days is not None or settings.store.max_bytes is not None:
@@ -72,6 +75,13 @@ async def _probe(gateway: "Gateway", upstream: "Upstream") -> None:
         now = clock()
         if upstream.breaker.resting(now) == 0:
             upstream.breaker.record(now, ok=well)
+
+
+async def _measure(gateway: "Gateway") -> None:
+    """Keep the gauges fresh for whichever worker is scraped."""
+    while True:
+        gateway.measure()
+        await asyncio.sleep(_MEASURE_EVERY)
 
 
 async def _prune(gateway: "Gateway") -> None:

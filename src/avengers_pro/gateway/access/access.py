@@ -7,7 +7,9 @@ from avengers_pro.gateway.access.bucket import SLACK
 from avengers_pro.gateway.access.budget import Calendar
 from avengers_pro.gateway.access.denied import AccessDenied
 from avengers_pro.gateway.access.keys import Keys
+from avengers_pro.gateway.access.leases import REQUESTS, TOKENS
 from avengers_pro.gateway.access.limits import ANONYMOUS, Caller
+from avengers_pro.gateway.access.sharing import Sharing
 
 _SCHEME = "bearer "
 
@@ -18,24 +20,29 @@ class Access:
     Requests that run in parallel cannot overspend together: what is spent and reserved never exceeds a limit, except
     by as much as requests under way use more than was reserved for them.
 
-    Counts are this process's own. Several gateways on one database share the keys, and each allows the limits anew.
+    Counts are this process's own; with ``sharing``, all gateways on one database keep the limits together, and
+    ``cover`` must follow each ``admit``.
 
     Attributes:
         required: Whether a key is needed.
     """
 
-    def __init__(self, keys: Keys | None = None, *, required: bool = True) -> None:
+    def __init__(self, keys: Keys | None = None, *, required: bool = True, sharing: Sharing | None = None) -> None:
         """Guard a gateway.
 
         Args:
             keys: The keys; None = there are none.
             required: False = who comes without a known key is an administrator: for a gateway that only this machine
                 can reach (``check_binding``) and that has no keys.
+            sharing: With other processes; None = there are none.
         """
         self.required = required
         self._keys = keys
         self._accounts: dict[str | None, Account] = {}
         self._calendar = Calendar()
+        self._sharing = sharing
+        self._known: dict[str, tuple[int, int]] = {}
+        self._known_in = (0, 0)
 
     def authenticate(self, authorization: str | None, api_key: str | None = None) -> Caller:
         """Say who calls.
@@ -87,6 +94,24 @@ class Access:
             account = self._accounts[caller.key] = Account()
         return account.admit(caller, tokens, cost_usd, now, calendar)
 
+    async def cover(self, caller: Caller, grant: Grant, now: float) -> None:
+        """Reserve what was admitted of the limits that all gateways share, too; without limits this costs nothing.
+
+        Args:
+            caller: Who calls.
+            grant: From ``admit``; released if this raises.
+            now: Unix seconds, as for ``admit``.
+
+        Raises:
+            AccessDenied: As ``admit``, if the gateways together have used up a limit.
+            StoreError: If the database had to be asked and is away.
+        """
+        if self._sharing is None or not caller.limits.are_counted:
+            return
+        calendar, (day, month) = self._calendar, self._known.get(caller.key or "", (0, 0))
+        spent = day if calendar.day == self._known_in[0] else 0, month if calendar.month == self._known_in[1] else 0
+        await self._sharing.cover(caller, grant, now, calendar, spent)
+
     def headers(self, caller: Caller, now: float) -> list[tuple[bytes, bytes]]:
         """Return OpenAI's ``x-ratelimit-*`` headers of the limits per minute; none for limits that are not set.
 
@@ -100,10 +125,15 @@ class Access:
         account = self._accounts.get(caller.key) or Account()
         headers = []
         if rpm is not None:
-            headers += _headers(b"requests", rpm, account.requests.drain(rpm, now))
+            headers += _headers(
+                b"requests", rpm, max(account.requests.drain(rpm, now), self._level(caller, REQUESTS, now))
+            )
         if tpm is not None:
-            headers += _headers(b"tokens", tpm, account.tokens.drain(tpm, now))
+            headers += _headers(b"tokens", tpm, max(account.tokens.drain(tpm, now), self._level(caller, TOKENS, now)))
         return headers
+
+    def _level(self, caller: Caller, meter: str, now: float) -> float:
+        return 0.0 if self._sharing is None else self._sharing.level(caller, meter, now)
 
     def restore(self, spend_day: Mapping[str, float], spend_month: Mapping[str, float], now: float) -> None:
         """Take over what the ledger knows, at the start, before anything is admitted.
@@ -121,6 +151,8 @@ class Access:
             spending = self._accounts.setdefault(key, Account()).spending
             spending.turn(self._calendar)
             spending.restore(spend_day.get(key, 0.0), spend_month.get(key, 0.0), key)
+            self._known[key] = spending.day, spending.month
+        self._known_in = self._calendar.day, self._calendar.month
 
 
 def _unknown(*, is_given: bool) -> AccessDenied:

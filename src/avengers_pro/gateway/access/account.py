@@ -6,6 +6,7 @@ from math import inf, isnan
 from avengers_pro.gateway.access.bucket import SLACK, Bucket, HoldingBucket
 from avengers_pro.gateway.access.budget import Calendar, Spending, dollars, nano
 from avengers_pro.gateway.access.denied import AccessDenied
+from avengers_pro.gateway.access.leases import Share
 from avengers_pro.gateway.access.limits import Caller, Limits
 
 _RATE = "rate_limit_exceeded"
@@ -41,16 +42,16 @@ class Account:
         spending.turn(calendar)
         if amount:  # what costs nothing cannot exceed a budget, not even a spent one
             if limits.dollars_per_day is not None and spending.day + amount > nano(limits.dollars_per_day):
-                raise _over(caller, "day", limits.dollars_per_day, spending.day, amount, calendar.day_ends_s, now)
+                raise over_budget(caller, "day", limits.dollars_per_day, spending.day, amount, calendar.day_ends_s, now)
             if limits.dollars_per_month is not None and spending.month + amount > nano(limits.dollars_per_month):
-                raise _over(
+                raise over_budget(
                     caller, "month", limits.dollars_per_month, spending.month, amount, calendar.month_ends_s, now
                 )
         rpm, tpm = limits.requests_per_minute, limits.tokens_per_minute
         many = 0.0 if rpm is None else self.requests.drain(rpm, now) + 1 - rpm
         much = 0.0 if tpm is None else self.tokens.drain(tpm, now) + tokens - tpm
         if many > SLACK or much > SLACK:
-            raise _too_fast(caller, tokens, many, much)
+            raise too_fast(caller, tokens, many, much)
         generation = 0
         if rpm is not None:
             self.requests.used += 1
@@ -63,9 +64,14 @@ class Grant:
     """The reservation of one request: settle or release it, once; later calls do nothing.
 
     A grant that is forgotten keeps its dollars reserved until the day and month end.
+
+    Attributes:
+        amount: Billionths of a dollar that are reserved.
+        tokens: Tokens that are reserved.
+        share: What is reserved of the limits that all replicas share; None = nothing.
     """
 
-    __slots__ = ("_account", "_admitted_s", "_amount", "_generation", "_limits", "_reserved_in", "_tokens")
+    __slots__ = ("_account", "_admitted_s", "_generation", "_limits", "_reserved_in", "amount", "share", "tokens")
 
     def __init__(
         self,
@@ -82,9 +88,10 @@ class Grant:
         self._limits = limits
         self._admitted_s = admitted_s
         self._reserved_in = reserved_in
-        self._amount = amount
-        self._tokens = tokens
+        self.amount = amount
+        self.tokens = tokens
         self._generation = generation
+        self.share: Share | None = None
 
     def settle(self, tokens: int | None, cost_usd: float | None, now: float) -> None:
         """Replace the reservation by what was used.
@@ -98,13 +105,15 @@ class Grant:
         if account is None:
             return
         self._account = None
+        if self.share is not None:
+            self.share.settle(tokens, cost_usd, now)
         if cost_usd is not None and 0 <= cost_usd < inf:
-            account.spending.correct(nano(cost_usd) - self._amount, self._reserved_in)
+            account.spending.correct(nano(cost_usd) - self.amount, self._reserved_in)
         per_minute = self._limits.tokens_per_minute
         if per_minute is not None:
             account.tokens.drain(per_minute, now)
-            actual = self._tokens if tokens is None or tokens < 0 else tokens
-            account.tokens.settle(self._tokens, self._generation, actual)
+            actual = self.tokens if tokens is None or tokens < 0 else tokens
+            account.tokens.settle(self.tokens, self._generation, actual)
 
     def release(self) -> None:
         """Undo the reservation: nothing was used."""
@@ -112,9 +121,11 @@ class Grant:
         if account is None:
             return
         self._account = None
-        account.spending.correct(-self._amount, self._reserved_in)
+        if self.share is not None:
+            self.share.release()
+        account.spending.correct(-self.amount, self._reserved_in)
         if self._limits.tokens_per_minute is not None:
-            account.tokens.settle(self._tokens, self._generation, 0)
+            account.tokens.settle(self.tokens, self._generation, 0)
         if self._limits.requests_per_minute is not None:
             account.requests.give_back(1, self._admitted_s, self._limits.requests_per_minute)
 
@@ -133,9 +144,10 @@ def _without_price(caller: Caller, cost_usd: float) -> int:
     )
 
 
-def _over(
+def over_budget(
     caller: Caller, period: str, limit: float, spent: int, amount: int, ends_s: float, now: float
 ) -> AccessDenied:
+    """Return the refusal of a request that does not fit into the ``day`` or ``month``; amounts in billionths."""
     fits_later = amount <= nano(limit)
     ends = datetime.fromtimestamp(ends_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     advice = f"the {period} ends at {ends}" if fits_later else "which is more than the whole limit; make it smaller"
@@ -149,7 +161,8 @@ def _over(
     )
 
 
-def _too_fast(caller: Caller, tokens: int, many: float, much: float) -> AccessDenied:
+def too_fast(caller: Caller, tokens: int, many: float, much: float) -> AccessDenied:
+    """Return the refusal of a request that is ``many`` requests and ``much`` tokens above the limits per minute."""
     rpm, tpm = caller.limits.requests_per_minute, caller.limits.tokens_per_minute
     if tpm is not None and tokens > tpm:
         return AccessDenied(

@@ -62,6 +62,11 @@ class HoldingBucket(Bucket):
         self._young = 0
         self._old = 0
 
+    @property
+    def held(self) -> int:
+        """What is reserved, and neither settled nor counted as used."""
+        return self._young + self._old
+
     def drain(self, per_minute: float, now: float) -> float:
         """Like ``Bucket.drain``; what is left includes what is held."""
         if now >= self._ends_s:

@@ -33,6 +33,16 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     dollars_per_day: float | None = None
     dollars_per_month: float | None = None
 
+    @property
+    def are_counted(self) -> bool:
+        """Whether requests, tokens or dollars are limited, so that use must be counted."""
+        return (
+            self.requests_per_minute is not None
+            or self.tokens_per_minute is not None
+            or self.dollars_per_day is not None
+            or self.dollars_per_month is not None
+        )
+
     def __post_init__(self) -> None:
         """Refuse values out of range.
 

@@ -35,6 +35,11 @@ class Waiting:
         if not self.durable.done():
             self.durable.set_result(None)
 
+    def kept(self) -> None:
+        """It is durable, but not in the database yet."""
+        if not self.durable.done():
+            self.durable.set_result(None)
+
     def fail(self, message: str) -> None:
         """It is not written, and will not be."""
         self.begun.has_failed = True

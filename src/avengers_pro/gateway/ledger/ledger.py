@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +20,9 @@ from avengers_pro.gateway.ledger.reading import export_decisions, read_decision,
 from avengers_pro.gateway.ledger.retention import prune
 from avengers_pro.gateway.ledger.rows import Closing, Filter, Opening, Stats
 from avengers_pro.gateway.ledger.schema import bring_up_to_date, check
+from avengers_pro.gateway.ledger.spool import Spool
 from avengers_pro.gateway.ledger.totals import read_spend, read_stats
+from avengers_pro.gateway.ledger.usage import Usage
 from avengers_pro.gateway.ledger.writer import Writer
 
 _ALL = Filter()
@@ -34,17 +37,21 @@ class Ledger:
     if an ``Opening`` or ``Closing`` holds them.
     """
 
-    def __init__(self, database: Database, presence: Presence | None, queue_limit: int) -> None:
+    def __init__(
+        self, database: Database, presence: Presence | None, queue_limit: int, spool: Spool | None = None
+    ) -> None:
         """Use ``open`` instead."""
         self._database = database
         self._presence = presence
+        self._spool: Spool | None = None
         self._backlog = Backlog(queue_limit, database.deadline_s, database.shown)
         self._tasks: list[asyncio.Task[None]] = []
         if presence is None:
             self._writer = None
             self._backlog.close(f"the ledger {database.shown} was opened for reading")
             return
-        self._writer = Writer(database, self._backlog, presence)
+        self._spool = spool
+        self._writer = Writer(database, self._backlog, presence, spool)
         self._tasks = [
             asyncio.create_task(self._writer.run(), name="ledger writer"),
             asyncio.create_task(presence.keep(), name="ledger heartbeat"),
@@ -54,7 +61,13 @@ class Ledger:
 
     @classmethod
     async def open(
-        cls, url: str, *, recording: bool = True, queue_limit: int = 10_000, deadline_s: float = 5.0
+        cls,
+        url: str,
+        *,
+        recording: bool = True,
+        queue_limit: int = 10_000,
+        deadline_s: float = 5.0,
+        spool: Path | None = None,
     ) -> Self:
         """Connect, and mark the requests that processes which are gone have left unfinished.
 
@@ -66,6 +79,8 @@ class Ledger:
             recording: False only reads, gives feedback and prunes: nothing is marked, and ``begin`` fails.
             queue_limit: Most openings, and most closings, that wait to be written at once.
             deadline_s: How long a transaction is tried while others are busy, in seconds.
+            spool: Folder in which rows are kept while the database is away, and from which they are written later:
+                then ``begin`` succeeds all the same. None = rows that cannot be written fail.
 
         Raises:
             SettingsError: If the URL is wrong.
@@ -87,8 +102,9 @@ class Ledger:
             if presence is not None:
                 undo.callback(presence.release)
                 await presence.enter()
+            kept = None if spool is None or presence is None else Spool.open(spool)
             undo.pop_all()
-        return cls(database, presence, queue_limit)
+        return cls(database, presence, queue_limit, kept)
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,9 +129,14 @@ class Ledger:
         return self._database.engine
 
     @property
+    def usage(self) -> Usage:
+        """What all replicas on this database have used of the limits of the keys."""
+        return Usage(self._database)
+
+    @property
     def queued(self) -> int:
-        """Openings and closings that wait or are being written."""
-        return len(self._backlog)
+        """Openings and closings that wait or are being written, those in the spool among them."""
+        return len(self._backlog) + (0 if self._spool is None else len(self._spool))
 
     def begin(self, opening: Opening) -> asyncio.Future[None]:
         """Queue what is known when a request's model is chosen; never blocks.
@@ -159,6 +180,10 @@ class Ledger:
                 _log.warning("%s", error)
             if self.lost_closings:
                 _log.error("the ledger %s has lost the ends of %d requests", self._database.shown, self.lost_closings)
+        if self._spool is not None:
+            if self._spool.holds_rows:
+                _log.warning("%d rows stay in the spool until the next start", len(self._spool))
+            self._spool.close()
         await self._database.engine.dispose()
 
     async def decision(self, id: str) -> dict[str, Any] | None:  # noqa: A002  (the column's name)

@@ -30,6 +30,7 @@ class Statements:
 
     Attributes:
         insert_opening: Takes rows of ``opening_row``.
+        opening_columns: Names of the values of ``opening_row``.
         insert_text: Takes (id, part, text).
         insert_vector: Takes (id, vector).
         update_closing: Takes rows of ``closing_row``; leaves requests that are already over as they are.
@@ -38,6 +39,7 @@ class Statements:
 
     def __init__(self, dialect: Dialect) -> None:
         self.insert_opening, names = _compile(insert(decisions), [*_OPENING, "process"], dialect)
+        self.opening_columns = tuple(names)
         self._opening = _Row(names[:-1])  # the process is the last of these columns in the table
 
         values: dict[str, Any] = {name: bindparam(name) for name in _CLOSING} | {"closed_at": bindparam("at")}

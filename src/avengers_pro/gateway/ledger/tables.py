@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every schema that this version knows, oldest first; the last one is the one it works with."""
 NO_NAME = ""
 """Model or key of an ``hourly`` row whose requests had none: a primary key cannot hold NULL."""
@@ -148,3 +148,24 @@ marks = Table(
     Column("at", Double, nullable=False),
 )
 """Moments to remember; ``pruned``: rows begun up to this one may be missing."""
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("meter", Text, primary_key=True),
+    Column("used", Double, nullable=False),
+    Column("at", Double, nullable=False),
+)
+"""How much of a limit of an API key is used, as of a Unix second; a row is locked while its leases change."""
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("meter", Text, primary_key=True),
+    Column("replica", Text, primary_key=True),
+    Column("held", Double, nullable=False),
+    Column("at", Double, nullable=False),
+)
+"""What each replica may use of a limit without asking, and when it last said that it is there."""

@@ -8,6 +8,8 @@ costs as much as ten rows do, which matters only when there are many.
 import asyncio
 import logging
 
+from sqlalchemy import Connection
+
 from avengers_pro.errors import StoreError
 from avengers_pro.gateway.ledger.backlog import Backlog
 from avengers_pro.gateway.ledger.batch import Batch
@@ -15,6 +17,7 @@ from avengers_pro.gateway.ledger.database import Database
 from avengers_pro.gateway.ledger.dialects import FAILURES, ROW_FAULTS, is_passing, is_row_fault, reason
 from avengers_pro.gateway.ledger.lane import make_lane
 from avengers_pro.gateway.ledger.presence import Presence
+from avengers_pro.gateway.ledger.spool import Row, Spool, write_rows
 from avengers_pro.gateway.ledger.statements import Statements
 
 PACE_S = 0.02
@@ -25,14 +28,18 @@ _RETRY_S = 0.02
 """Before a transaction is tried again because someone else was busy."""
 _PAUSE_S = 0.25
 """After a failure that will not pass by itself, as a full disk; what comes meanwhile is tried after that."""
+_HANGS_S = 2.0
+"""With a spool, a transaction that takes longer is given up; on SQLite its thread goes on, and what it wrote stays."""
 _log = logging.getLogger(__name__)
 
 
 class Writer:
     """Empties a backlog over one connection that it keeps."""
 
-    def __init__(self, database: Database, backlog: Backlog, presence: Presence) -> None:
-        """Set up; ``run`` is to be started as a task."""
+    def __init__(self, database: Database, backlog: Backlog, presence: Presence, spool: Spool | None = None) -> None:
+        """Set up; ``run`` is to be started as a task. With a spool, rows go there while the database is away."""
+        self._spool = spool
+        self._replay_at = 0.0
         self._database = database
         self._backlog = backlog
         self._presence = presence
@@ -82,7 +89,11 @@ class Writer:
 
     @property
     def _is_behind(self) -> bool:
-        return len(self._backlog) > 0 or self._doubtful is not None
+        return len(self._backlog) > 0 or self._doubtful is not None or self._is_spooling
+
+    @property
+    def _is_spooling(self) -> bool:
+        return self._spool is not None and self._spool.holds_rows
 
     def _hurry(self) -> None:
         self._hurries = True
@@ -92,6 +103,8 @@ class Writer:
         """Wait for something to write, and for the pace."""
         while not (self._backlog.has_openings or self._hurries or self._doubtful):
             due = self._backlog.closings_due
+            if self._is_spooling:
+                due = self._replay_at if due is None else min(due, self._replay_at)
             if due is not None and due <= self._loop.time():
                 break
             self._backlog.wake.clear()
@@ -105,7 +118,9 @@ class Writer:
             await asyncio.sleep(pause)
 
     async def _round(self) -> None:
-        if self._doubtful is not None:
+        if self._spool is not None and self._spool.holds_rows:
+            await self._catch_up(self._spool)
+        elif self._doubtful is not None:
             await self._resolve(*self._doubtful)
         else:
             await self._write_what_waits()
@@ -138,7 +153,8 @@ class Writer:
         """Write a batch, or put it back, or find out which rows of it cannot be written."""
         process = self._presence.process
         try:
-            await self._lane.run(lambda connection: batch.write(connection, self._statements, process))
+            async with asyncio.timeout(None if self._spool is None else _HANGS_S):
+                await self._lane.run(lambda connection: batch.write(connection, self._statements, process))
         except (*FAILURES, *ROW_FAULTS) as error:
             if batch.is_committing:
                 self._doubtful = batch, process
@@ -157,6 +173,12 @@ class Writer:
         said = f"the ledger {self._database.shown} cannot be written: {reason(error)}"
         is_to_pass = is_passing(error)
         await self._lane.reset(keep=is_to_pass)
+        if self._spool is not None and await self._keep(self._spool, batch):
+            self._doubtful = None  # whether it is written or not, writing it again does no harm
+            if not self._fails:
+                self._fails = True
+                _log.warning("%s; rows go to the spool", said)
+            return
         if self._doubtful is None and not is_to_pass and is_row_fault(error):
             await self._write_apart(batch, said)
             return
@@ -169,6 +191,60 @@ class Writer:
         if self._doubtful is None:
             self._backlog.put_back(batch)
         self._backlog.expire(batch, said)
+
+    async def _keep(self, spool: Spool, batch: Batch) -> bool:
+        """Keep a batch in the spool; False = it could not be."""
+        try:
+            await spool.keep(batch)
+        except OSError as error:
+            _log.error("the spool cannot be written: %s", error.strerror)
+            return False
+        for waiting in batch.openings:
+            waiting.kept()
+        self._replay_at = self._loop.time() + _PAUSE_S
+        return True
+
+    async def _catch_up(self, spool: Spool) -> None:
+        """Write what the spool holds, if it is time to try; what comes meanwhile is added to it, in its order."""
+        begun = self._loop.time()
+        if begun >= self._replay_at:
+            try:
+                async with asyncio.timeout(_HANGS_S):
+                    await self._lane.run(_say_something)
+                    await self._presence.confirm()
+                await self._replay(spool, spool.first())
+            except (*FAILURES, StoreError):
+                await self._lane.reset(keep=False)
+                took = self._loop.time() - begun
+                self._replay_at = begun + took + max(_PAUSE_S, 4 * took)
+            if not spool.holds_rows:
+                self._succeed(Batch(), self._presence.process)
+                return
+        batch = self._backlog.take(self._presence.process, with_closings=True)
+        self._hurries = False
+        if batch and not await self._keep(spool, batch):
+            self._backlog.refuse(batch, "neither the database nor the spool can be written")
+        self._backlog.settle()
+
+    async def _replay(self, spool: Spool, rows: list[Row], *, is_second_try: bool = False) -> None:
+        """Write rows of the spool; one that the database refuses twice is given up.
+
+        Twice, because a connection that is just being shut down fails in the same ways.
+        """
+        process = self._presence.process
+        try:
+            await self._lane.run(lambda connection: write_rows(connection, self._statements, rows, process))
+        except (*FAILURES, *ROW_FAULTS) as error:
+            if is_passing(error) or not is_row_fault(error):
+                raise
+            await self._lane.reset(keep=False)
+            if len(rows) > 1 or not is_second_try:
+                await self._lane.run(_say_something)
+                for row in rows:
+                    await self._replay(spool, [row], is_second_try=len(rows) == 1)
+                return
+            _log.error("the ledger %s refuses a row of the spool: %s", self._database.shown, reason(error))
+        spool.written(len(rows))
 
     async def _write_apart(self, batch: Batch, said: str) -> None:
         """Write each row in a transaction of its own, so that one that cannot be written does not spoil the others."""
@@ -196,3 +272,9 @@ class Writer:
             self._succeed(batch, process)
         else:
             self._backlog.put_back(batch)
+
+
+def _say_something(connection: Connection) -> None:
+    """Find out whether anybody is there."""
+    connection.exec_driver_sql("SELECT 1")
+    connection.rollback()
