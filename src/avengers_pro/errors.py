@@ -13,6 +13,7 @@ AvengersProError
 ├── EvaluationError         the records do not allow the comparison asked for
 ├── SettingsError           a configuration file or table is wrong; names file and key
 ├── LearningError           the traffic teaches nothing, or not what was asked of it
+├── EngineError             the engine that works on the parts of a dataset failed or cannot be reached
 └── StoreError              the gateway's database cannot be reached, read or written
 
 Messages say what is wrong, with the value; where; and what to do about it.
@@ -74,6 +75,10 @@ class SettingsError(AvengersProError):
 
 class LearningError(AvengersProError):
     """The traffic of a gateway teaches nothing, or not what was asked of it."""
+
+
+class EngineError(AvengersProError):
+    """The engine that works on the parts of a dataset failed or cannot be reached."""
 
 
 class StoreError(AvengersProError):

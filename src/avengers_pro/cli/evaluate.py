@@ -18,6 +18,7 @@ from avengers_pro.cli.options import (
     chosen_methods,
     config_option,
     embedding_options,
+    engine_option,
     method_options,
     names,
     records_options,
@@ -88,6 +89,7 @@ def read_alphas(text: str) -> tuple[float, ...]:
 @click.option("--figure", type=RECORDS_PATH, help="Write the frontier as .svg, .png or .html.")
 @click.option("--note", default="", help="Said wherever the numbers are shown, e.g. 'simulated data'.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout.")
+@engine_option
 @weight_options
 @method_options
 @embedding_options
@@ -98,6 +100,7 @@ def command(
     input_path: Path | None,
     methods: tuple[str, ...],
     *,
+    engine: str,
     alpha: float | None,
     performance_weight: float | None,
     cost_sensitivity: float | None,
@@ -133,9 +136,7 @@ def command(
     from avengers_pro.routing import build_method
     from avengers_pro.routing.methods import settable
 
-    paths = (*records, *([input_path] if input_path else []))
-    if not paths:
-        raise click.UsageError("name the RECORDS to evaluate")
+    paths = _checked_paths(records, input_path, engine)
     checked_parent(output, figure, export_cluster)
     checked_report(report)
     knob = alpha_of(alpha, performance_weight, cost_sensitivity)
@@ -173,6 +174,23 @@ def command(
     for path in (output, *written, export_cluster):
         if path is not None:
             tell(f"wrote {path}")
+
+
+def _checked_paths(records: tuple[Path, ...], input_path: Path | None, engine: str) -> tuple[Path, ...]:
+    """Return what is to be evaluated.
+
+    Raises:
+        click.UsageError: If nothing is named, or another engine is.
+    """
+    if engine != "local":
+        raise click.UsageError(
+            "evaluate reads one table into memory: its intervals resample queries, which sums over parts cannot give. "
+            "Evaluate on a sample of the dataset"
+        )
+    paths = (*records, *([input_path] if input_path else []))
+    if not paths:
+        raise click.UsageError("name the RECORDS to evaluate")
+    return paths
 
 
 def _protocol(settings: dict[str, Any], knob: float | None) -> "Protocol":

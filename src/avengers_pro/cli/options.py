@@ -51,6 +51,14 @@ def _stack(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated], 
     return decorate
 
 
+engine_option = click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    metavar="local|ray|ray://HOST:PORT",
+    help="Where the parts of a dataset are worked on: here, on all cores by Ray, or on a Ray cluster.",
+)
+
 records_options = _stack(
     click.option("--score-scale", type=float, default=1.0, help="What a perfect score is in the file, e.g. 100."),
     click.option("--skip-bad-lines", is_flag=True, help="Leave bad lines out, count them, list the first ten."),

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -9,7 +10,15 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from avengers_pro.cli.console import dollars, print_table, progress_bar, tell
-from avengers_pro.cli.options import RECORDS_PATH, EmbeddingChoice, alpha_of, checked_parent, names, weight_options
+from avengers_pro.cli.options import (
+    RECORDS_PATH,
+    EmbeddingChoice,
+    alpha_of,
+    checked_parent,
+    engine_option,
+    names,
+    weight_options,
+)
 
 if TYPE_CHECKING:
     from avengers_pro.routing import Policy, Router
@@ -42,8 +51,9 @@ CHUNK = 4096
 @click.option("--pool", type=RECORDS_PATH, help="TOML with [[models]]: today's prices, and what models can do.")
 @click.option("--explain", is_flag=True, help="Show clusters, candidates, and what other alphas would choose.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--input", "input_path", type=RECORDS_PATH, help="JSONL with 'query' or 'messages' on each line.")
-@click.option("--output", "output_path", type=RECORDS_PATH, help="JSONL of decisions, in the same order.")
+@click.option("--input", "input_path", help="JSONL with 'query' or 'messages' on each line, or a dataset in parts.")
+@click.option("--output", "output_path", type=RECORDS_PATH, help="JSONL of decisions, in order; of a dataset a folder.")
+@engine_option
 @click.option("--embedder", metavar="SPEC", help="For a router of a local model, which it does not load by itself.")
 @click.option("--embedding-base-url", envvar="EMBEDDING_BASE_URL", metavar="URL", help="For a router that needs it.")
 def command(
@@ -67,8 +77,9 @@ def command(
     pool: Path | None,
     explain: bool,
     as_json: bool,
-    input_path: Path | None,
+    input_path: str | None,
     output_path: Path | None,
+    engine: str,
     embedder: str | None,
     embedding_base_url: str | None,
 ) -> None:
@@ -77,22 +88,22 @@ def command(
     The default is --alpha 0.7. Exit status 1 if no model meets the constraints for TEXT; the answer says which
     constraint removed which model. With --input, such lines get model null.
 
+    A dataset (a folder, a glob, a URL, Parquet), or any --input with --engine ray, is routed part by part into
+    Parquet files in the folder --output; started again, the command goes on with the parts that are missing.
+
     \b
     Examples:
       avengers-pro route router/ "Integrate x^2 from 0 to 1." --alpha 0.5
       avengers-pro route router/ "Write a haiku." --max-cost 0.001 --explain
       avengers-pro route router/ "Write a haiku." --target 0.95
       avengers-pro route router/ --input queries.jsonl --output decisions.jsonl
+      avengers-pro route router/ --input logs/ --output decisions/ --engine ray
     """  # noqa: D301
     from avengers_pro.routing import Policy, Router
     from avengers_pro.routing.pool import read_pool
+    from avengers_pro.scale.parts import is_dataset
 
-    if (text is None) == (input_path is None):
-        raise click.UsageError("give one TEXT, or --input FILE")
-    if output_path is not None and input_path is None:
-        raise click.UsageError("--output goes with --input")
-    if input_path is not None and (explain or as_json):
-        raise click.UsageError("--explain and --json are for one TEXT; --input writes JSON lines by itself")
+    _check_asked(text, input_path, output_path, engine, one_only=explain or as_json)
     knob = alpha_of(alpha, performance_weight, cost_sensitivity)
     policy = Policy(
         alpha=knob,
@@ -109,16 +120,37 @@ def command(
         on_infeasible=on_infeasible,
     )
     choice = EmbeddingChoice(embedder, embedding_base_url, None, None, no_cache=False)
+    if input_path is not None and (engine != "local" or is_dataset(input_path)):
+        _route_dataset(router, policy, input_path, output_path, engine, choice, pool)
+        return
     with progress_bar() as show:
         named = choice.load(show) if embedder is not None else None
         loaded = Router.load(router, embedder=named, options=choice.options())
         if pool is not None:
             loaded = loaded.with_pool(read_pool(pool))
     if input_path is not None:
-        _route_file(loaded, policy, input_path, output_path)
+        _route_file(loaded, policy, Path(input_path), output_path)
         return
     query = sys.stdin.read() if text == "-" else str(text)
     _route_one(loaded, policy, query, explain=explain, as_json=as_json)
+
+
+def _check_asked(
+    text: str | None, input_path: str | None, output_path: Path | None, engine: str, *, one_only: bool
+) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        click.UsageError: Naming them.
+    """
+    if (text is None) == (input_path is None):
+        raise click.UsageError("give one TEXT, or --input FILE")
+    if output_path is not None and input_path is None:
+        raise click.UsageError("--output goes with --input")
+    if input_path is not None and one_only:
+        raise click.UsageError("--explain and --json are for one TEXT; --input writes JSON lines by itself")
+    if engine != "local" and input_path is None:
+        raise click.UsageError("--engine goes with --input")
 
 
 def _route_one(router: "Router", policy: "Policy", text: str, *, explain: bool, as_json: bool) -> None:
@@ -227,6 +259,31 @@ def _route_file(router: "Router", policy: "Policy", source: Path, target: Path |
     if draft is not None and target is not None:
         draft.replace(target)
     tell(f"{total} queries routed" + (f", {infeasible} of them infeasible (model null)" if infeasible else ""))
+
+
+def _route_dataset(
+    router: Path,
+    policy: "Policy",
+    source: str,
+    target: Path | None,
+    engine: str,
+    choice: EmbeddingChoice,
+    pool: Path | None,
+) -> None:
+    """Decide part by part; parts that an earlier run finished are left as they are."""
+    from avengers_pro.routing.pool import read_pool
+    from avengers_pro.scale import SavedRouter, opened, route_dataset
+
+    if target is None:
+        raise click.UsageError("a dataset is routed into a folder; name it with --output")
+    checked_parent(target)
+    cards = read_pool(pool) if pool is not None else ()
+    saved = SavedRouter.read(router, choice.spec, replace(choice.options(), cache_path=None), cards)
+    with progress_bar() as show, opened(engine) as found:
+        done = route_dataset(saved, [source], target, policy, found, progress=show)
+    before = f", {done.done_before} of them by an earlier run" if done.done_before else ""
+    none = f"; {done.infeasible} of them infeasible (model null)" if done.infeasible else ""
+    tell(f"{done.queries} queries routed into {done.parts} files{before}{none}")
 
 
 def _opened(draft: Path | None) -> IO[str]:

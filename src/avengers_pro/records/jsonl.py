@@ -94,25 +94,36 @@ def read_jsonl(path: Path, problems: Problems, score_scale: float = 1.0, progres
     Raises:
         RecordsError: On the first bad line, unless ``problems`` skips them; on an unreadable file.
     """
+    return table_of_lines(lines_of(path, progress), path.name, problems, score_scale)
+
+
+def table_of_lines(
+    numbered: Iterable[tuple[int, bytes]], file: str, problems: Problems, score_scale: float = 1.0
+) -> RawTable:
+    """Read (line number, line) pairs of a file, as ``read_jsonl`` does those of a whole one.
+
+    Raises:
+        RecordsError: On the first bad line, unless ``problems`` skips them.
+    """
     columns: dict[str, int] = {}
     scores, usages = _Cells(1), _Cells(len(_USAGE_ARRAYS))
     lines, queries, datasets, ids = [], [], [], []
     decode = msgspec.json.Decoder(_Row).decode
-    for number, line in lines_of(path, progress):
+    for number, line in numbered:
         try:
             if not line.isascii():
                 line.decode()  # msgspec does not look at the text of fields that it skips
             row = decode(line)
             query = row.query if row.query is not None else query_of(row.messages)
         except (*UNREADABLE, RecordsError) as error:
-            problems.report(_explain(path, number, line, error))
+            problems.report(_explain(file, number, line, error))
             continue
         if not query or query.isspace():
-            problems.report(Problem(path.name, number, "query", repr(query), "the query is empty"))
+            problems.report(Problem(file, number, "query", repr(query), "the query is empty"))
             continue
         if not row.records.keys() <= columns.keys():
             if any(not model or model.isspace() for model in row.records):
-                problems.report(Problem(path.name, number, "records", repr(row.records), "a model's name is empty"))
+                problems.report(Problem(file, number, "records", repr(row.records), "a model's name is empty"))
                 continue
             for model in row.records:
                 columns.setdefault(model, len(columns))
@@ -127,7 +138,7 @@ def read_jsonl(path: Path, problems: Problems, score_scale: float = 1.0, progres
     arrays = {"scores": table[:, :, 0]}
     cells, _ = usages.table(columns)
     arrays |= {name: cells[:, :, position] for position, name in enumerate(_USAGE_ARRAYS)}
-    return RawTable(path.name, lines, queries, datasets, ids, list(columns), arrays, listed)
+    return RawTable(file, lines, queries, datasets, ids, list(columns), arrays, listed)
 
 
 _USAGE_ARRAYS = ("costs", "prompt_tokens", "completion_tokens", "latency_ms")
@@ -183,14 +194,14 @@ def _is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _explain(path: Path, number: int, line: bytes, error: Exception) -> Problem:
+def _explain(file: str, number: int, line: bytes, error: Exception) -> Problem:
     """Find which field of a bad line is wrong and what it holds."""
     text = line.decode(errors="replace").strip()
     try:
-        return Problem(path.name, number, *_fault(line, text, error))
+        return Problem(file, number, *_fault(line, text, error))
     except UNREADABLE as cause:
         hint = "; one JSON object a line is expected, not one array" if text.startswith("[") else ""
-        return Problem(path.name, number, "line", text, f"not valid JSON: {cause}{hint}")
+        return Problem(file, number, "line", text, f"not valid JSON: {cause}{hint}")
 
 
 def _fault(line: bytes, text: str, error: Exception) -> tuple[str, str, str]:

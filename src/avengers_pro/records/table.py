@@ -1,6 +1,5 @@
 """The evaluation table: queries x models -> score, cost, tokens, latency."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avengers_pro.errors import RecordsError
+from avengers_pro.records.fingerprint import fingerprint_of, rows_digest
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -226,17 +226,8 @@ class Records:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over texts, names, scores and costs: the same table has the same fingerprint."""
-        digest = hashlib.sha256()
-        for texts in (self.models, self.queries, self.datasets, self.ids):
-            digest.update(len(texts).to_bytes(8, "little"))
-            for text in texts:
-                encoded = text.encode()
-                digest.update(len(encoded).to_bytes(8, "little") + encoded)
-        for array in (self.scores, self.costs):
-            plain = np.where(np.isnan(array), np.nan, array + 0.0)  # one NaN, and no -0.0
-            digest.update(np.ascontiguousarray(plain, dtype="<f8").tobytes())
-        return digest.hexdigest()
+        """SHA-256 over texts, names, scores and costs: the same rows have the same fingerprint, in any order."""
+        return fingerprint_of(self.models, len(self), rows_digest(self))
 
 
 def _known(names: Iterable[str], known: Sequence[str], noun: str) -> list[str]:

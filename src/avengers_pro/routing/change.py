@@ -201,7 +201,7 @@ def recluster(router: "Router", records: Records, asked: Vectors, told: Vectors)
     step = Step("fit", {"records": records.fingerprint, "queries": len(records), "asked": len(asked)})
     changed = _described_by(router, renewed, step)
     changed.lineage, changed.fingerprint = (step,), records.fingerprint
-    changed.examples = cluster_examples(renewed, records.queries, own) if router.examples else ()
+    changed.examples = cluster_examples(renewed, records.queries, own, router.seed) if router.examples else ()
     return changed
 
 

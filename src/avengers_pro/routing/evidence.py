@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,8 @@ from avengers_pro.routing.lessons import Lessons
 from avengers_pro.routing.levels import Levels
 from avengers_pro.routing.method import Arrays, check_shapes, restored_profile
 from avengers_pro.routing.profile import Profile, weighted_count_and_sum
+from avengers_pro.routing.representation import FormatScaler
+from avengers_pro.routing.sampling import BLOCK_ROWS, calibration_rows, keys_of, order_of
 
 SAMPLE_ROWS = 8192
 """Rows kept for calibration; larger tables are sampled."""
@@ -70,6 +71,50 @@ class Sample:
             np.concatenate([self.tokens, np.stack([blank, blank])], axis=1),
         )
 
+    @classmethod
+    def of(cls, records: Records, rows: Vectors, weights: Floats) -> "Sample":
+        """Keep all of n queries with their (n, d) rows and (n,) weights."""
+        unknown = np.full(records.scores.shape, np.nan)
+        tokens = [unknown if (known := getattr(records, name)) is None else known for name in QUANTITIES[:2]]
+        keys = keys_of(records.queries)
+        return cls(keys, rows, records.scores, records.costs, weights, np.stack(tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What is summed up over rows; the sums of disjoint rows over the same models add.
+
+    Attributes:
+        models: The m models.
+        profile: (K, m) soft sums over all levels' clusters.
+        usage: Tokens and latency, where the records tell them.
+    """
+
+    models: tuple[str, ...]
+    profile: Profile
+    usage: Usage
+
+    @classmethod
+    def of(cls, records: Records, rows: Vectors, levels: Levels, weights: Floats) -> "Sums":
+        """Sum up n queries x m models with their (n, d) rows and (n,) weights; gaps are left out.
+
+        Membership is worked out in double precision: in single precision it depends, in the sixth digit, on how many
+        rows are multiplied at once, and sums would depend on how a table is cut.
+        """
+        clusters, shares = levels.exact.members(rows.astype(np.float64))
+        weighted = shares.reshape(len(rows), -1) * weights[:, None]
+        k, m = len(levels.centroids), len(records.models)
+        counts, sums = np.zeros((2, len(QUANTITIES), k, m))
+        for place, name in enumerate(QUANTITIES):
+            if (values := getattr(records, name)) is not None:
+                counts[place], sums[place] = weighted_count_and_sum(values, clusters, weighted, k)
+        profile = Profile.of_members(records.scores, records.costs, clusters, weighted, k)
+        return cls(records.models, profile, Usage(counts, sums))
+
+    def __add__(self, other: "Sums") -> "Sums":
+        """Combine the sums of disjoint rows."""
+        return Sums(self.models, self.profile + other.profile, self.usage + other.usage)
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -90,39 +135,39 @@ class Evidence:
     lessons: Lessons | None = None
 
     @classmethod
-    def of(cls, records: Records, rows: Vectors, levels: Levels, weights: Floats, seed: int) -> "Evidence":
-        """Sum up records.
+    def of(
+        cls,
+        records: Records,
+        vectors: Vectors,
+        levels: Levels,
+        weights: Floats,
+        seed: int,
+        scaler: FormatScaler | None = None,
+    ) -> "Evidence":
+        """Sum up records, block by block, and keep a sample of them.
 
         Args:
             records: n queries x m models; gaps are left out everywhere.
-            rows: (n, d) as the levels were fitted on.
+            vectors: (n, d) as the levels were fitted on, or as ``scaler`` takes them.
             levels: The clusters.
             weights: (n,) of the rows.
             seed: Of the sample.
+            scaler: Makes rows of the levels' space of ``vectors``; None = they are such rows.
         """
-        clusters, shares = levels.members(rows)
-        weighted = shares.reshape(len(rows), -1) * weights[:, None]
-        k, m = len(levels.centroids), len(records.models)
-        counts, sums = np.zeros((2, len(QUANTITIES), k, m))
-        for place, name in enumerate(QUANTITIES):
-            if (values := getattr(records, name)) is not None:
-                counts[place], sums[place] = weighted_count_and_sum(values, clusters, weighted, k)
-        kept = _chosen(len(records), SAMPLE_ROWS, seed)
-        unknown = np.full(records.scores.shape, np.nan)
-        tokens = [unknown if (known := getattr(records, name)) is None else known for name in QUANTITIES[:2]]
-        return cls(
-            records.models,
-            Profile.of_members(records.scores, records.costs, clusters, weighted, k),
-            Usage(counts, sums),
-            Sample(
-                _keys([records.queries[row] for row in kept]),
-                rows[kept],
-                records.scores[kept],
-                records.costs[kept],
-                weights[kept],
-                np.stack([t[kept] for t in tokens]),
-            ),
-        )
+        kept = calibration_rows(order_of(keys_of(records.queries), seed), records.dataset_codes, SAMPLE_ROWS)
+        sums = None
+        for start in range(0, max(len(records), 1), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            part = records if len(records) <= BLOCK_ROWS else records.take(range(len(records))[block])
+            more = Sums.of(part, _prepared(vectors[block], scaler), levels, weights[block])
+            sums = more if sums is None else sums + more
+        assert sums is not None  # noqa: S101  (there is always a first block)
+        return cls.gathered(sums, Sample.of(records.take(kept), _prepared(vectors[kept], scaler), weights[kept]))
+
+    @classmethod
+    def gathered(cls, sums: "Sums", sample: Sample) -> "Evidence":
+        """Put together sums over all rows, from wherever they were read, and a sample of the rows."""
+        return cls(sums.models, sums.profile, sums.usage, sample)
 
     def without(self, model: str) -> "Evidence":
         """Forget a model."""
@@ -318,6 +363,5 @@ def _twins(mine: Sample, theirs: Sample) -> NDArray[np.intp]:
     return twin
 
 
-def _keys(texts: Sequence[str]) -> NDArray[np.int64]:
-    digests = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
-    return np.frombuffer(digests, dtype="<i8").astype(np.int64)
+def _prepared(vectors: Vectors, scaler: FormatScaler | None) -> Vectors:
+    return vectors if scaler is None else scaler.apply(vectors)

@@ -54,6 +54,11 @@ class Levels:
         return (-2.0 / self.temperatures[:, None]).astype(self.centroids.dtype)
 
     @cached_property
+    def exact(self) -> "Levels":
+        """The same in double precision."""
+        return Levels(self.centroids.astype(np.float64), self.sizes, self.temperatures)
+
+    @cached_property
     def per_level(self) -> int:
         """Nearest clusters that a row belongs to in each level."""
         return min(NEAREST, *self.sizes)

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avengers_pro.embedding.embedder import Vectors
 from avengers_pro.errors import MethodError
 from avengers_pro.records.table import Floats, Records
+from avengers_pro.routing.clusters import POINTS_PER_CENTROID
 from avengers_pro.routing.evidence import Evidence
-from avengers_pro.routing.levels import SIZES, fit_levels
+from avengers_pro.routing.levels import SIZES, Levels, fit_levels
 from avengers_pro.routing.method import Arrays
 from avengers_pro.routing.multiresolution_fitted import FittedMultiResolution, restored
 from avengers_pro.routing.representation import FormatScaler
+from avengers_pro.routing.sampling import LEARNING_ROWS, first_rows, keys_of, order_of
 
 LEAST_ROWS = 40
 """Fewer records get one cluster: the overall means."""
@@ -75,18 +78,39 @@ class MultiResolution:
             vectors: (n, d) as the method's ``features`` ask: plain rows, or rows of ``WithFormat``.
             seed: Of clusters and sample.
         """
+        order = order_of(keys_of(records.queries), seed)
+        learning = vectors[first_rows(order, self.learning_rows)] if len(order) > self.learning_rows else vectors
+        scaler, levels = self.partition(learning, seed)
+        weights = row_weights(records, self.objective)
+        return FittedMultiResolution.derive(
+            self, scaler, levels, Evidence.of(records, vectors, levels, weights, seed, scaler)
+        )
+
+    @property
+    def learning_rows(self) -> int:
+        """Rows that scale and clusters are learnt from; larger tables are sampled by ``sampling.order_of``."""
+        return max(LEARNING_ROWS, POINTS_PER_CENTROID * max(self.levels))
+
+    def partition(self, vectors: Vectors, seed: int) -> tuple[FormatScaler | None, Levels]:
+        """Learn the scale of the format features and the clusters from (n, d) rows, in the order of the table."""
         scaler = FormatScaler.fit(vectors) if self.features == "format" else None
         rows = scaler.apply(vectors) if scaler is not None else vectors
-        sizes = self.levels if len(records) >= LEAST_ROWS else (1,)
-        levels = fit_levels(rows, sizes, seed)
-        evidence = Evidence.of(records, rows, levels, row_weights(records, self.objective), seed)
-        return FittedMultiResolution.derive(self, scaler, levels, evidence)
+        return scaler, fit_levels(rows, self.levels if len(vectors) >= LEAST_ROWS else (1,), seed)
 
 
 def row_weights(records: Records, objective: str) -> Floats:
     """Return (n,) weights of mean 1: all the same, or such that every dataset has the same total."""
     if objective == "micro":
         return np.ones(len(records))
-    sizes = np.bincount(records.dataset_codes)
-    weights: Floats = len(records) / (len(sizes) * sizes[records.dataset_codes])
+    codes = records.dataset_codes
+    return dataset_weights(np.bincount(codes))[codes]
+
+
+def dataset_weights(sizes: NDArray[np.integer]) -> Floats:
+    """Return the weight of a row of each dataset, such that all have the same total and the mean over rows is 1.
+
+    Args:
+        sizes: Rows of each.
+    """
+    weights: Floats = sizes.sum() / (len(sizes) * sizes)
     return weights

@@ -112,11 +112,13 @@ def _count_and_sum(values: Floats, labels: Labels, k: int) -> tuple[Floats, Floa
 def weighted_count_and_sum(values: Floats, clusters: Labels, weights: Floats, k: int) -> tuple[Floats, Floats]:
     """Return (k, m) counts and sums of (n, m) values by soft membership, skipping NaN; see ``Profile.of_members``."""
     flat = clusters.ravel()
+    everything = np.bincount(flat, weights.ravel(), k)
     counts, sums = np.zeros((2, k, values.shape[1]))
     for column in range(values.shape[1]):
         known = ~np.isnan(values[:, column])
-        counts[:, column] = np.bincount(flat, (weights * known[:, None]).ravel(), k)
-        filled = np.where(known, values[:, column], 0.0)
+        whole = bool(known.all())
+        counts[:, column] = everything if whole else np.bincount(flat, (weights * known[:, None]).ravel(), k)
+        filled = values[:, column] if whole else np.where(known, values[:, column], 0.0)
         sums[:, column] = np.bincount(flat, (weights * filled[:, None]).ravel(), k)
     return counts, sums
 

@@ -130,7 +130,7 @@ class Router:
                 options.max_tokens if options else None,
             ),
             facts=model_facts(unique, fitted.models),
-            examples=cluster_examples(fitted, unique.queries, vectors) if keep_examples else (),
+            examples=cluster_examples(fitted, unique.queries, vectors, seed) if keep_examples else (),
             fingerprint=unique.fingerprint,
             seed=seed,
             lineage=[artifact.Step("fit", {"records": unique.fingerprint, "queries": len(unique)})],

@@ -10,6 +10,7 @@ from avengers_pro.routing.artifact import ModelEntry
 from avengers_pro.routing.method import FittedMethod
 from avengers_pro.routing.profile import Profile
 from avengers_pro.routing.queries import Queries
+from avengers_pro.routing.sampling import LEARNING_ROWS, first_rows, keys_of, order_of
 
 EXAMPLES = 3
 EXAMPLE_CHARS = 200
@@ -42,8 +43,16 @@ def means_of(facts: Sequence[ModelEntry]) -> Profile:
     return Profile(counts, scores * counts, priced, np.nan_to_num(costs) * priced)
 
 
-def cluster_examples(fitted: FittedMethod, queries: Sequence[str], vectors: Vectors) -> tuple[tuple[str, ...], ...]:
-    """Return, for each cluster, the training queries nearest to its centre, shortened; none without clusters."""
+def cluster_examples(
+    fitted: FittedMethod, queries: Sequence[str], vectors: Vectors, seed: int
+) -> tuple[tuple[str, ...], ...]:
+    """Return, for each cluster, the training queries nearest to its centre, shortened; none without clusters.
+
+    Of a large table, the sample that clusters are learnt from is looked at.
+    """
+    if len(queries) > LEARNING_ROWS:
+        rows = first_rows(order_of(keys_of(queries), seed), LEARNING_ROWS)
+        queries, vectors = [queries[row] for row in rows], vectors[rows]
     near = fitted.estimate(Queries(vectors))
     if near.clusters is None or near.closeness is None or fitted.cluster_profile is None:
         return ()
