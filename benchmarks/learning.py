@@ -1,18 +1,22 @@
 """What feedback on a gateway's answers is worth: a router of 200 labelled queries, and 5,000 logged decisions.
 
-    python benchmarks/learning.py [--repetitions 16]
+    python benchmarks/learning.py [RECORDS...] [--repetitions 32]
 
-All simulated, with known truth (avengers_pro.demo.history). Each repetition draws other queries, fits, logs into a real
-SQLite ledger, learns with ``avengers_pro.learning.learn``, and judges on held-out queries. Writes
-benchmarks/results/learning.{json,md}. Area up to the cost of the best single model, x 100, as in quality.py.
+Without RECORDS all is simulated, with known truth (avengers_pro.demo.history), and each repetition draws other queries.
+With RECORDS the scores of real models are the truth, each repetition splits them otherwise, and only choices and
+feedback are simulated. Each time a router is fitted, a history goes into a real SQLite ledger,
+``avengers_pro.learning.learn`` learns it, and held-out queries judge. Writes
+benchmarks/results/learning[_NAME].{json,md}. Area up to the cost of the best single model, x 100, as in quality.py.
 """
 
 import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +25,7 @@ from avengers_pro.demo.history import Course, simulated_records, worse, write_hi
 from avengers_pro.evaluation.frontier import area_at_best
 from avengers_pro.evaluation.replay import Part, replay
 from avengers_pro.learning import HalfLife, Traffic, learn, read_traffic
-from avengers_pro.records import Records
+from avengers_pro.records import Records, read_records
 from avengers_pro.routing import Router, change
 from machine import about
 
@@ -35,10 +39,10 @@ T_95 = {10: 2.262, 12: 2.201, 16: 2.131, 20: 2.093, 24: 2.069, 32: 2.040, 40: 2.
 class World:
     """Queries with known truth: some labelled, some logged, some held out."""
 
-    def __init__(self, seed: int) -> None:
-        truth = simulated_records(FITTED + LOGGED + HELD_OUT, seed)
+    def __init__(self, seed: int, truth: Records | None = None) -> None:
+        truth = truth or simulated_records(FITTED + LOGGED + HELD_OUT, seed)
         self.truth = truth.select_models(truth.complete_models())
-        self.seed = seed
+        self.seed, self.logged = seed, min(LOGGED, (len(truth) - FITTED) // 2)
         self.labelled = self.truth.take(range(FITTED))
         self.router = Router.fit(self.labelled, seed=seed)
         self.vectors = self.router.embed(self.truth.queries)
@@ -49,8 +53,9 @@ class World:
 
     def area(self, router: Router) -> float:
         """Return the area on held-out queries, x 100."""
-        first = FITTED + LOGGED
-        part = Part(self.rows(first, HELD_OUT), self.vectors[first:], np.arange(HELD_OUT))
+        first = FITTED + self.logged
+        count = len(self.truth) - first
+        part = Part(self.rows(first, count), self.vectors[first:], np.arange(count))
         best = int(part.records.scores.mean(axis=0).argmax())
         seen = replay(router.fitted, part, ALPHAS)
         best_cost = float(part.records.costs[:, best].mean())
@@ -60,7 +65,7 @@ class World:
         """Write a history into a ledger and read it back."""
         with tempfile.TemporaryDirectory() as folder:
             url = f"sqlite:///{folder}/ledger.db"
-            asyncio.run(write_history(url, self.router, self.rows(FITTED, LOGGED), Course(seed=self.seed, **how)))
+            asyncio.run(write_history(url, self.router, self.rows(FITTED, self.logged), Course(seed=self.seed, **how)))
             return asyncio.run(read_traffic(url, router=self.router))
 
     def with_worse(self, model: str) -> "World":
@@ -153,6 +158,24 @@ def measure(seed: int) -> dict[str, float]:
     return found
 
 
+def measure_records(path: Path, seed: int) -> dict[str, float]:
+    """Return the change of area by what was done, where the truth is in records."""
+    records = read_records(path).records.deduplicated()
+    order = np.random.default_rng(seed).permutation(len(records))
+    world = World(seed, records.take(order))
+    before = world.area(world.router)
+    found = {"before": before}
+    for share, name in ((0.0, "no exploration"), (0.15, "explored 0.15")):
+        full = world.log(feedback=0.5, explored=share)
+        few = thinned(full, 0.2, seed)
+        found[f"10 % feedback, {name}"] = world.area(learn(world.router, few).router) - before
+        found[f"50 % feedback, {name}"] = world.area(learn(world.router, full).router) - before
+    found["- the scores added to the tables as records"] = world.area(plain_update(world, full)) - before
+    everything = Router.fit(world.rows(0, FITTED + world.logged), seed=seed)
+    found["all logged queries labelled for every model"] = world.area(everything) - before
+    return found
+
+
 def line(name: str, values: list[float]) -> str:
     """Return a row of the table."""
     mean, half = np.mean(values), T_95[len(values)] * np.std(values, ddof=1) / len(values) ** 0.5
@@ -160,51 +183,98 @@ def line(name: str, values: list[float]) -> str:
     return f"| {name} | {mean:+.2f} | [{mean - half:+.2f}, {mean + half:+.2f}] | {wins} of {len(values)} |"
 
 
-def page(found: dict[str, list[float]]) -> str:
-    """Return the Markdown page."""
-    count = len(found["before"])
+def table(found: dict[str, list[float]], prefix: str = "") -> list[str]:
+    """Return the lines whose names begin so, as a table."""
     head = ["| | change of area x 100 | 95 % interval | better in |", "|---|--:|--:|--:|"]
-    usual = [line(name, values) for name, values in found.items() if "before" not in name and "worse" not in name]
-    worse_lines = [line(name[7:], values) for name, values in found.items() if name.startswith("worse: ")]
+    names = [name for name in found if name.startswith(prefix) and not name.endswith("before")]
+    return [*head, *(line(name.removeprefix(prefix), found[name]) for name in names if prefix or ": " not in name)]
+
+
+def about_runs(found: dict[str, list[float]]) -> str:
+    """Return what was run."""
+    before = found["before"]
+    return (
+        f"{about()}. {len(before)} repetitions. Area before: {np.mean(before):.2f}. Intervals: paired differences, "
+        "Student's t over repetitions."
+    )
+
+
+def page(found: dict[str, list[float]]) -> str:
+    """Return the Markdown page of the simulated runs."""
     return "\n".join(
         [
             "# Learning from traffic (simulated)",
             "",
-            f"{about()}. {count} repetitions, each with other queries, labels, choices and feedback.",
+            about_runs(found),
             "",
             (
                 f"A router fitted on {FITTED} labelled queries of the simulated pool (12 models) decides {LOGGED:,} "
-                f"queries at alpha 0.7; a share of the answers gets feedback; {HELD_OUT:,} other queries judge. Area "
-                f"before: {np.mean(found['before']):.2f}. Intervals: paired differences, Student's t over repetitions."
+                f"queries at alpha 0.7; a share of the answers gets feedback; {HELD_OUT:,} other queries judge. Each "
+                "repetition has other queries, labels, choices and feedback."
             ),
             "",
-            *head,
-            *usual,
+            *table(found),
             "",
             "## The model that is chosen most answers half as well from the middle of the log on",
             "",
             f"Area of the router that does not know it: {np.mean(found['worse: before']):.2f}.",
             "",
-            *head,
-            *[row for row in worse_lines if not row.startswith("| before")],
+            *table(found, "worse: "),
             "",
         ]
     )
 
 
-def main() -> None:
-    """Measure, and write the results."""
-    count = int(sys.argv[sys.argv.index("--repetitions") + 1]) if "--repetitions" in sys.argv else 16
+def page_of_records(name: str, found: dict[str, list[float]]) -> str:
+    """Return the Markdown page of one file."""
+    return "\n".join(
+        [
+            f"# Learning from traffic ({name})",
+            "",
+            about_runs(found),
+            "",
+            (
+                f"Real records are the truth: a router fitted on {FITTED} random queries decides half of the others "
+                "at alpha 0.7, the other half judges. Choices, exploration and who gives feedback are simulated; the "
+                "scores given are the records'. Repetitions split the same records, so they are not independent and "
+                "the intervals are too narrow."
+            ),
+            "",
+            *table(found),
+            "",
+        ]
+    )
+
+
+def gathered(run: Callable[[int], dict[str, float]], count: int) -> dict[str, list[float]]:
+    """Run so many repetitions, two at a time."""
     found: dict[str, list[float]] = {}
     with ProcessPoolExecutor(2) as pool:
-        for one in pool.map(measure, range(1000, 1000 + count)):
+        for one in pool.map(run, range(1000, 1000 + count)):
             for name, value in one.items():
                 found.setdefault(name, []).append(float(value))
             print({name: round(values[-1], 2) for name, values in found.items()}, file=sys.stderr, flush=True)
+    return found
+
+
+def main() -> None:
+    """Measure, and write the results."""
+    count = int(sys.argv[sys.argv.index("--repetitions") + 1]) if "--repetitions" in sys.argv else 32
+    paths = [Path(argument) for argument in sys.argv[1:] if argument.endswith((".jsonl", ".gz", ".parquet"))]
+    pages = {}
+    for path in paths:
+        name = path.name.split(".")[0]
+        found = gathered(partial(measure_records, path), count)
+        pages[f"learning_{name}"] = page_of_records(name, found), found
+    if not paths:
+        found = gathered(measure, count)
+        pages["learning"] = page(found), found
     results = ROOT / "benchmarks" / "results"
-    (results / "learning.md").write_text(page(found), encoding="utf-8")
-    (results / "learning.json").write_text(json.dumps({"machine": about(), "measured": found}, indent=1) + "\n")
-    print(page(found))
+    for name, (text, found) in pages.items():
+        (results / f"{name}.md").write_text(text, encoding="utf-8")
+        content = {"machine": about(), "measured": found}
+        (results / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        print(text)
 
 
 if __name__ == "__main__":

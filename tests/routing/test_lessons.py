@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from avengers_pro.errors import DamagedArtifactError
 from avengers_pro.routing.calibration import Outcomes
-from avengers_pro.routing.lessons import USUAL_RESEMBLANCE, Lessons, posterior, resemblance
+from avengers_pro.routing.lessons import USUAL_RESEMBLANCE, Ease, Lessons, posterior, resemblance
 
 
 def lessons(rng, n, k=3, m=4, q=2):
@@ -117,6 +117,29 @@ def test_resemblance_is_the_correlation_of_errors_within_queries():
     assert resemblance(Outcomes(nothing, nothing, alone, nothing, ones)) == USUAL_RESEMBLANCE
     independent = rng.normal(size=errors.shape)
     assert resemblance(Outcomes(nothing, nothing, independent, nothing, ones)) < 0.03
+
+
+def test_ease_says_how_much_more_queries_differ_than_expected():
+    """What all models share is shrunk to half; the adjustment restores it and leaves the differences alone."""
+    rng = np.random.default_rng(0)
+    ease, merit = rng.normal(scale=0.2, size=(3000, 1)), rng.normal(scale=0.1, size=(3000, 4))
+    expected = 0.5 + 0.5 * ease + merit - merit.mean(axis=1, keepdims=True)
+    scores = 0.5 + ease + merit + rng.normal(scale=0.1, size=merit.shape)
+    nothing, ones = np.zeros_like(scores), np.ones(len(scores))
+    found = Ease.of(Outcomes(expected, nothing, scores, nothing, ones))
+    assert found.slope == pytest.approx(2.0, abs=0.1)
+    adjusted = found.adjusted(expected)
+    np.testing.assert_allclose(adjusted.mean(axis=1), 0.5 + ease[:, 0], atol=0.06)
+    np.testing.assert_allclose(np.diff(adjusted, axis=1), np.diff(expected, axis=1))
+    gaps = np.where(rng.random(scores.shape) < 0.3, np.nan, scores)
+    assert Ease.of(Outcomes(expected, nothing, gaps, nothing, ones)).slope == pytest.approx(2.0, abs=0.25)
+    alone = np.where(np.arange(4) == 0, scores, np.nan)
+    assert Ease.of(Outcomes(expected, nothing, alone, nothing, ones)) == Ease(1.0, 0.0)
+    flat = np.full_like(scores, 0.5)
+    assert Ease.of(Outcomes(flat, nothing, scores, nothing, ones)).slope == 1.0
+    unknown = np.where(np.arange(4) == 0, np.nan, expected)
+    assert np.isnan(found.adjusted(unknown)[:, 0]).all()
+    assert np.isfinite(found.adjusted(unknown)[:, 1:]).all()
 
 
 @pytest.mark.parametrize(

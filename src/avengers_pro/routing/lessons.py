@@ -22,6 +22,7 @@ from avengers_pro.routing.method import Arrays, check_shapes
 USUAL_RESEMBLANCE = 0.5
 """Correlation of two models' errors where no query was answered by two of them."""
 _MOST_RESEMBLANCE = 0.95
+_LEAST_SPREAD, _MOST_SLOPE = 1e-6, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,48 @@ def posterior(counts: Floats, sums: Floats, strength: Floats, resemblance: float
     precision[:, np.arange(m), np.arange(m)] += counts
     mean: Floats = np.linalg.solve(precision, sums[:, :, None])[:, :, 0]
     return mean
+
+
+@dataclass(frozen=True, slots=True)
+class Ease:
+    """How much more than expected queries differ in how well all models do on them.
+
+    Expectations are shrunk for the sake of differences between models. What all models share varies more, and what is
+    missing of it would look like merit of whoever answers easy queries.
+
+    Attributes:
+        slope: Of what the models score on a query on average, on what is expected of them on average; 1 = as expected.
+        centre: Mean of what is expected on average.
+    """
+
+    slope: float
+    centre: float
+
+    @classmethod
+    def of(cls, outcomes: Outcomes) -> "Ease":
+        """Measure it by least squares on the sample's leave-one-out expectations; slope 1 where nothing varies."""
+        known = ~np.isnan(outcomes.scores - outcomes.expected_score)
+        rows = known.sum(axis=1) > 1
+        if not rows.any():
+            return cls(1.0, 0.0)
+        known, weights = known[rows], outcomes.weights[rows]
+        expected, scored = (
+            np.where(known, values[rows], 0.0).sum(axis=1) / known.sum(axis=1)
+            for values in (outcomes.expected_score, outcomes.scores)
+        )
+        centre = float(np.average(expected, weights=weights))
+        spread = float(weights @ (expected - centre) ** 2)
+        if spread <= _LEAST_SPREAD * weights.sum():
+            return cls(1.0, centre)
+        return cls(float(np.clip(weights @ ((expected - centre) * scored) / spread, 1.0, _MOST_SLOPE)), centre)
+
+    def adjusted(self, expected: Floats) -> Floats:
+        """Return (n, m) expectations spread out as queries are; NaN stays."""
+        known = ~np.isnan(expected)
+        counts = np.maximum(known.sum(axis=1, keepdims=True), 1)
+        average: Floats = np.where(known, expected, 0.0).sum(axis=1, keepdims=True) / counts
+        adjusted: Floats = expected + (self.slope - 1) * (average - self.centre)
+        return adjusted
 
 
 def resemblance(outcomes: Outcomes) -> float:

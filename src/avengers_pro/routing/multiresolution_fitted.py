@@ -15,7 +15,7 @@ from avengers_pro.routing.belief import LEAST_COST_SHARE, Belief, believe
 from avengers_pro.routing.calibration import Calibration, Outcomes, calibrate, restricted
 from avengers_pro.routing.correction import Correction
 from avengers_pro.routing.evidence import QUANTITIES, Evidence
-from avengers_pro.routing.lessons import Lessons
+from avengers_pro.routing.lessons import Ease, Lessons
 from avengers_pro.routing.levels import Levels
 from avengers_pro.routing.method import Arrays, check_shapes
 from avengers_pro.routing.multiresolution_estimate import MultiResolutionEstimate
@@ -111,10 +111,10 @@ class FittedMultiResolution:
         return rise
 
     def _by_records(self, clusters: NDArray[np.intp], shares: Floats) -> Floats:
-        """Return (n, m) expected scores by the records alone."""
+        """Return (n, m) expected scores by the records alone, for queries as easy and hard as they are."""
         table, _ = self.belief.level_tables(self.profile, self.levels)
         expected: Floats = np.einsum("nq,nqm->nm", shares.reshape(len(shares), -1), table[clusters])
-        return expected + self.belief.base[0]
+        return Ease.of(self.outcomes).adjusted(expected + self.belief.base[0])
 
     def lessons_of(self, vectors: Vectors, columns: NDArray[np.intp], scores: Floats, weights: Floats) -> Lessons:
         """Sum up scores of single answers.
