@@ -1,10 +1,9 @@
 """Runs the program in children of a process that has imported inspect-ai once: importing it takes seconds."""
 
 import multiprocessing
-import os
-import sys
-import warnings
 from pathlib import Path
+
+from collect_child import run_program
 
 from conftest import Ran
 
@@ -28,26 +27,9 @@ class Collecting:
 
     def __call__(self, *arguments: object, **environment: str) -> Ran:
         job = (["collect", *map(str, arguments)], str(self.folder), environment)
-        process = _CONTEXT.Process(target=_run, args=job)
+        process = _CONTEXT.Process(target=run_program, args=job)
         process.start()
         process.join(_LONGEST_S)
         assert process.exitcode is not None, "it has not ended"
         out, err = ((self.folder / f"program.{name}").read_text(encoding="utf-8") for name in ("out", "err"))
         return Ran(process.exitcode, out, err)
-
-
-def _run(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
-    os.chdir(folder)
-    os.environ.update(environment)
-    for number, name in ((1, "out"), (2, "err")):
-        with Path(f"program.{name}").open("wb") as file:
-            os.dup2(file.fileno(), number)
-    sys.argv = ["avengers-pro", *arguments]
-    warnings.simplefilter("error")
-    from avengers_pro.cli.main import main
-
-    try:
-        main()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
