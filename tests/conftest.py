@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from avengers_pro.demo import sample_path
 from avengers_pro.embedding import Vectors
 from avengers_pro.embedding.static import StaticEmbedder
 from avengers_pro.records import Records, read_records
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # tests do not time things; a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

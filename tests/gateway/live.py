@@ -135,8 +135,8 @@ class Live:
         return rows_of(self.store)
 
     def row(self) -> dict[str, Any]:
-        """Return the only decision."""
-        (row,) = self.rows()
+        """Return the only decision, once it is written."""
+        (row,) = eventually(self.rows)
         return row
 
     def metric(self, name: str, **labels: str) -> float:
