@@ -348,7 +348,9 @@ def test_interrupted_by_hand_it_says_how_to_go_on(tmp_path):
     with counting(lambda _, question: RIGHT[question], hold_after=2) as server:
         (tmp_path / "pool.toml").write_text(pool(server.url, "a/one"))
         write(tmp_path / "p.jsonl", KINDS)
-        with program(tmp_path, "collect", "p.jsonl", "--pool", "pool.toml", "-o", "r.jsonl") as running:
+        command = ("collect", "p.jsonl", "--pool", "pool.toml", "-o", "r.jsonl", "--concurrency", 1)
+        with program(tmp_path, *command) as running:
+            # The only slot waits for an answer that does not come: whatever was answered before is stored by now.
             wait_for(lambda: server.held == 1, "the last call waits")
             assert running.stop(signal.SIGINT) == 1
             assert "interrupted" in running.err
@@ -356,5 +358,5 @@ def test_interrupted_by_hand_it_says_how_to_go_on(tmp_path):
             assert "Traceback" not in running.err
         server.hold_after = None
         assert Collecting(tmp_path)("p.jsonl", "--pool", "pool.toml", "-o", "r.jsonl").code == 0
-        assert len(server.paid_twice) <= 1  # an answer that was on its way when the program was stopped
+        assert not server.paid_twice
     assert np.isfinite(read_records(tmp_path / "r.jsonl").records.scores).all()
