@@ -1,5 +1,6 @@
 """Connections that are slow, or long, before they say what they want; over real sockets."""
 
+import select
 import socket
 import threading
 import time
@@ -127,3 +128,28 @@ def test_the_gateway_s_own_limits():
     made = guarded_protocol(10_000)
     assert 10_000 < made.max_head_bytes < 30_000
     assert made.head_timeout == HEAD_TIMEOUT_S == 10.0
+
+
+@pytest.mark.parametrize("said", [b"NONSENSE\r\n\r\n", HEAD + b"x-a: " + b"a" * 5000])
+def test_a_refusal_reaches_who_is_still_sending(port, said):
+    with connected(port) as connection:
+        connection.sendall(said)
+        select.select([connection], [], [], 20)  # refused, and not yet read
+        for _ in range(50):
+            connection.sendall(b"a" * 8192)
+        answer = b""
+        while part := connection.recv(4096):
+            answer += part
+        assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 431"))
+
+
+def test_who_was_refused_is_not_listened_to_for_ever(port):
+    with connected(port) as connection:
+        connection.sendall(b"NONSENSE\r\n\r\n")
+        while connection.recv(4096):
+            pass
+        begun = time.monotonic()
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < begun + 20:
+                connection.sendall(b"a")
+                time.sleep(LIMIT_S / 10)

@@ -55,6 +55,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; watch the clock and the size as long as no request is being answered."""
+        if self._is_deaf:
+            return
         self._unread = [data]
         while self._unread and not self._is_deaf:
             self._read = self._unread.pop()
@@ -132,10 +134,17 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
+        """Answer, and read on without listening: closed with bytes unread, TCP takes the answer back (RFC 9112, 9.6)."""
+        self._is_deaf = True
         body = error_body(message, "invalid_request_error")
         head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
         self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        self.transport.close()
+        if not self.transport.can_write_eof():  # TLS
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self._unwatch()
+        self._watch()
 
 
 class _Unchunked:
