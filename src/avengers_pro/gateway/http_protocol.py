@@ -134,7 +134,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        """Answer, and read on without listening: closed with bytes unread, TCP takes the answer back (RFC 9112, 9.6)."""
+        """Answer, and read on unheeding: a close with bytes unread would take the answer back (RFC 9112, 9.6)."""
         self._is_deaf = True
         body = error_body(message, "invalid_request_error")
         head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
