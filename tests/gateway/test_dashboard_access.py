@@ -1,12 +1,17 @@
 """Who may see the dashboard, and what keeps others from acting through it."""
 
+import asyncio
 import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from dashboard_pages import PAGES, Visitor, decided, identity, over, write
-from live import FIRST, SECOND, eventually
+from ledger_stores import needs_postgresql, postgresql_url
+from live import FIRST, SECOND, eventually, make_key
+
+from avengers_pro.gateway.ledger import upgrade
 
 ENTRIES = [*PAGES, f"/dashboard/decisions/{identity(1)}"]
 CHANGES = ["/dashboard/reload", "/dashboard/logout", "/dashboard/playground/decide", "/dashboard/playground/send"]
@@ -102,9 +107,24 @@ def test_a_session_ends_with_its_time(guarded, monkeypatch):
     assert late.ask("/dashboard").status == 303
 
 
-def test_a_revoked_key_ends_its_sessions(guarded):
-    import asyncio
+@needs_postgresql
+def test_a_session_is_good_at_every_gateway_of_a_ledger(gateway):
+    for url in postgresql_url():
+        asyncio.run(upgrade(url))
+        tables = {**REQUIRED, "store": {"url": url}}
+        with ThreadPoolExecutor(2) as pool:  # the first two make the secret at the same time
+            first, second = pool.map(lambda _: gateway("http://127.0.0.1:9", tables), range(2))
+        _, secret = make_key(url)
+        third = gateway("http://127.0.0.1:9", tables)
+        for live in (first, second, third):
+            eventually(lambda live=live: live.app.gateway.keys.active == 1)
+        visitor = Visitor(first.url)
+        assert visitor.log_in(secret).status == 303
+        for live in (first, second, third):
+            assert Visitor(live.url, dict(visitor.cookies)).ask("/dashboard").status == 200
 
+
+def test_a_revoked_key_ends_its_sessions(guarded):
     from avengers_pro.gateway.access import Keys
     from avengers_pro.gateway.ledger import Ledger
 

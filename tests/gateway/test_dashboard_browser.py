@@ -87,6 +87,19 @@ def aside(work: Callable[..., Any], *given: Any) -> Any:
         return pool.submit(work, *given).result()
 
 
+def barriers(page):
+    """Return what axe-core, if it is there, finds serious: the rule and the element."""
+    if not AXE.exists():
+        return []
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    return [
+        (each["id"], node["html"][:200])
+        for each in page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        if each["impact"] in {"serious", "critical"}
+        for node in each["nodes"]
+    ]
+
+
 ENTRIES = {path.rpartition("/")[2]: path for path in PAGES} | {"decision": f"/dashboard/decisions/{identity(900)}"}
 
 
@@ -104,15 +117,7 @@ def test_every_page_is_sound_in_both_themes_and_widths(busy, look, name):
                 page.locator("#candidates tr").first.wait_for()
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (theme, width)
             page.screenshot(path=SHOTS / f"{name}-{theme}-{size}.png", full_page=True)
-            if AXE.exists():
-                page.evaluate(AXE.read_text(encoding="utf-8"))
-                found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-                findings += [
-                    (theme, size, each["id"], node["html"][:200])
-                    for each in found
-                    if each["impact"] in {"serious", "critical"}
-                    for node in each["nodes"]
-                ]
+            findings += [(theme, size, *barrier) for barrier in barriers(page)]
             page.close()
     assert findings == []
     if not AXE.exists():
@@ -125,10 +130,14 @@ def test_login_is_sound(gateway, look):
     eventually(lambda: live.app.gateway.keys.active == 1)
     page = look(live.url, "/dashboard/decisions")
     assert page.url.endswith("/dashboard/login")
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        assert barriers(page) == []
     page.expected.append("403")  # the browser reports the refusal's status
     page.get_by_label("API key").fill("ap-nothing")
     page.get_by_role("button", name="Log in").click()
     assert "no such API key" in page.get_by_role("alert").inner_text()
+    assert barriers(page) == []
     page.get_by_label("API key").fill(secret)
     page.get_by_role("button", name="Log in").click()
     assert page.get_by_role("heading", name="Overview").is_visible()

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from avengers_pro.errors import AvengersProError
-from avengers_pro.gateway.access import Access, Keys, check_binding
+from avengers_pro.gateway.access import Access, Keys, check_binding, read_session_secret
 from avengers_pro.gateway.access.limits import Caller, Limits
 from avengers_pro.gateway.access.sharing import Sharing
 from avengers_pro.gateway.dashboard.drawing import Drawings
@@ -47,6 +47,7 @@ class Gateway:
         walker: Fallback over them.
         ledger: Of decisions.
         keys: Of the API.
+        session_secret: What the dashboard's sessions are signed with, the same in all gateways of a ledger.
         access: Who may do how much.
         sessions: Conversations.
         telemetry: Metrics.
@@ -63,6 +64,7 @@ class Gateway:
     walker: Walker
     ledger: Ledger
     keys: Keys
+    session_secret: bytes
     access: Access
     sessions: Sessions
     telemetry: Telemetry
@@ -114,6 +116,7 @@ class Gateway:
                 stack.push_async_callback(self.shadowing.close)
             self.keys = await Keys.open(self.ledger.engine, refresh_s=settings.access.refresh)
             stack.push_async_callback(self.keys.close)
+            self.session_secret = await read_session_secret(self.ledger.engine)
             has_keys = self.keys.active > 0
             check_binding(settings.server.host, has_keys, settings.server.insecure)
             required = has_keys if settings.access.required is None else settings.access.required

@@ -8,6 +8,7 @@ from avengers_pro.gateway.access.denied import AccessDenied
 from avengers_pro.gateway.access.keys import KeyInfo, Keys
 from avengers_pro.gateway.access.limits import ANONYMOUS, Caller, Limits
 from avengers_pro.gateway.access.secret import Secret
+from avengers_pro.gateway.access.session_secret import read_session_secret
 
 __all__ = [
     "ANONYMOUS",
@@ -22,4 +23,5 @@ __all__ = [
     "Secret",
     "bounded",
     "check_binding",
+    "read_session_secret",
 ]

@@ -1,9 +1,9 @@
-"""The table of keys, in the same database as the ledger."""
+"""The tables of keys and of the secret behind sessions, in the same database as the ledger."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Column, DateTime, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import Column, DateTime, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -22,10 +22,17 @@ api_keys = Table(
     Column("limits", Text, nullable=False),
 )
 """``digest`` is the SHA-256 of the secret, ``limits`` JSON, times are in UTC."""
+session_secret = Table(
+    "session_secret",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("value", LargeBinary(32), nullable=False),
+)
+"""One row, made by the first gateway."""
 
 
 async def prepare(engine: AsyncEngine) -> None:
-    """Make the table if it is missing; several processes may do so at the same time.
+    """Make the tables if they are missing; several processes may do so at the same time.
 
     Raises:
         StoreError: If the database cannot be reached or written.
@@ -35,10 +42,10 @@ async def prepare(engine: AsyncEngine) -> None:
             async with engine.begin() as connection:
                 await connection.run_sync(metadata.create_all)
         except (SQLAlchemyError, OSError) as error:
-            # Another process may have made it between our look and our CREATE TABLE: a second look finds it. If
+            # Another process may have made one between our look and our CREATE TABLE: a second look finds it. If
             # something else is wrong, the same error comes again.
             if is_last:
-                raise _store_error(engine, "cannot make the table of keys", error) from error
+                raise _store_error(engine, "cannot make the tables of keys and sessions", error) from error
         else:
             return
 

@@ -64,13 +64,13 @@ class Visit:
 class Door:
     """Lets visitors in: makes and checks session cookies.
 
-    Cookies are signed with a secret of this process: a restart, or another replica, asks for the key again.
+    Cookies are signed with a secret that all gateways of a ledger share. That a session was ended is known only to the
+    process that ended it: to others, a copy of its cookie is good until it expires.
     """
 
     def __init__(self, gateway: "Gateway") -> None:
         """Guard the dashboard of a gateway."""
         self._gateway = gateway
-        self._secret = secrets.token_bytes(32)
         self._ended: dict[str, int] = {}
 
     def visit(self, request: Request) -> Visit:
@@ -145,7 +145,7 @@ class Door:
         return self._sign("csrf", name)
 
     def _sign(self, purpose: str, text: str) -> str:
-        return hmac.new(self._secret, f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._gateway.session_secret, f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
 
 
 def set_cookie(response: Response, request: Request, cookie: str) -> None:
