@@ -16,6 +16,7 @@ from avengers_pro.errors import ArtifactError, MissingExtraError
 
 if TYPE_CHECKING:
     from avengers_pro.evaluation import Evaluation
+    from avengers_pro.evaluation.report import Cases
     from avengers_pro.routing import Router
 
 NOTE = "simulated data"
@@ -55,10 +56,12 @@ def command(output: Path, seeds: int, port: int, requests_per_second: float, *, 
         _serve(output, port, requests_per_second)
         return
     from avengers_pro.demo import sample_path
+    from avengers_pro.embedding.static import StaticEmbedder
     from avengers_pro.evaluation import Protocol, evaluate
+    from avengers_pro.evaluation.report import find_cases
     from avengers_pro.records import read_records
     from avengers_pro.records import seeds as first_seeds
-    from avengers_pro.routing import DEFAULT_METHOD, Policy, Router
+    from avengers_pro.routing import DEFAULT_METHOD, Policy, Router, build_method
 
     output.mkdir(parents=True, exist_ok=True)
     records = read_records(sample_path()).records
@@ -69,11 +72,15 @@ def command(output: Path, seeds: int, port: int, requests_per_second: float, *, 
     )
     with progress_bar() as show:
         show("embedding", 0, 1)
-        router = Router.fit(records)
+        embedder, protocol = StaticEmbedder(), Protocol(seeds=first_seeds(seeds))
+        vectors = embedder.embed(records.queries)
+        router = Router.fit(records, embedder=embedder, vectors=vectors)
         result = evaluate(
             records,
             [DEFAULT_METHOD, "avengers-pro-paper", "avengers-pro-code"],
-            protocol=Protocol(seeds=first_seeds(seeds)),
+            protocol=protocol,
+            embedder=embedder,
+            vectors=vectors,
             source="sample pool",
             note=NOTE,
             progress=show,
@@ -86,7 +93,8 @@ def command(output: Path, seeds: int, port: int, requests_per_second: float, *, 
     for text in _new_queries():
         decision = router.route(text, Policy(alpha=0.5))
         click.echo(f"   {' '.join(text.split())[:150]}\n     -> {decision.model}: {decision.reason}")
-    _finish(output, result, router)
+    cases = find_cases(result, records, build_method(DEFAULT_METHOD), protocol, vectors)
+    _finish(output, result, router, cases)
 
 
 def _new_queries() -> list[str]:
@@ -99,14 +107,14 @@ def _new_queries() -> list[str]:
     return [first[name] for name in SHOWN]
 
 
-def _finish(output: Path, result: "Evaluation", router: "Router") -> None:
+def _finish(output: Path, result: "Evaluation", router: "Router", cases: "Cases | None") -> None:
     from avengers_pro.demo import sample_path
 
     (output / "results.json").write_bytes(result.to_json())
     click.echo("\n5. Written")
     click.echo(f"   {output / 'results.json'}")
     try:
-        write_pictures(result, output / "report.html", output / "frontier.svg", router)
+        write_pictures(result, output / "report.html", output / "frontier.svg", router, cases=cases)
     except MissingExtraError as error:
         click.echo(f"   no report and no figure: {error}")
     else:
