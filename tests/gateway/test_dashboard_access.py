@@ -113,7 +113,7 @@ def test_a_session_is_good_at_every_gateway_of_a_ledger(gateway):
         asyncio.run(upgrade(url))
         tables = {**REQUIRED, "store": {"url": url}}
         with ThreadPoolExecutor(2) as pool:  # the first two make the secret at the same time
-            first, second = pool.map(lambda _: gateway("http://127.0.0.1:9", tables), range(2))
+            first, second = pool.map(gateway, ["http://127.0.0.1:9"] * 2, [tables] * 2)
         _, secret = make_key(url)
         third = gateway("http://127.0.0.1:9", tables)
         for live in (first, second, third):
