@@ -10,9 +10,9 @@ import pytest
 from live import CHAT, eventually
 
 needs_schemathesis = pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed")
-EXAMPLES = 20
+EXAMPLES = 10
 SEED = 4
-BOUND_S = 120
+BOUND_S = 400
 
 
 def judge(folder, document, url, *options, config=""):

@@ -161,12 +161,13 @@ def test_the_model_comes_from_the_results_or_the_folder(tmp_path):
         (lm_eval_line(1, "q", "f1", 0.5), r":2: score: the line has no acc, which is the score of the lines before"),
         (lm_eval_line(1, "q", "acc", 50.0), r":2: score: a score lies outside \[0, 1\]; state the scale"),
         (lm_eval_line(1, "", "acc", 1.0), r":2: query: the query is empty"),
+        (lm_eval_line(1, "q", "acc", 1.0, doc_hash="\udcff"), r":2: doc_hash: not valid JSON: 'utf-8' codec can't decode"),
     ],
 )
 def test_bad_lines_are_named_or_left_out(tmp_path, line, message):
     path = lm_eval_log(tmp_path, "org/a", "t", lm_eval_line(0, "fine", "acc", 1.0))
-    with path.open("a") as stream:
-        stream.write((line if isinstance(line, str) else json.dumps(line)) + "\n")
+    with path.open("a", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write((line if isinstance(line, str) else json.dumps(line, ensure_ascii=False)) + "\n")
     with pytest.raises(RecordsError, match=message):
         convert(path)
     done = convert(path, options=Options(skip_bad_lines=True))

@@ -43,6 +43,7 @@ _FRAME = frozenset(
 )
 _OTHER_FILTER = "lines are of another answer filter; left out"
 _Line = dict[str, msgspec.Raw]
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError)
 _Found = tuple[str, str, str | None, float, str]
 """Id, query, key, score and place of one line."""
 
@@ -139,16 +140,18 @@ class _Lines:
             query = self._query(line)
             place = "score"
             score = self._score(line)
+            place = "doc_hash"
+            doc_hash = _text(line, "doc_hash")
         except RecordsError:
             raise
         except UNREADABLE as error:
             self._report(where, place, error)
             return
-        self._by_filter.setdefault(name, []).append((str(doc_id), query, _text(line, "doc_hash"), score, where))
+        self._by_filter.setdefault(name, []).append((str(doc_id), query, doc_hash, score, where))
 
     def _report(self, where: str, place: str, error: Exception) -> None:
         reason, _, inner = str(error).partition(" - at `$")
-        broken = isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError)
+        broken = isinstance(error, _BROKEN) and not isinstance(error, msgspec.ValidationError)
         self._tally.report(where, place + inner.rstrip("`"), f"not valid JSON: {reason}" if broken else reason)
 
     def _query(self, line: _Line) -> str:
