@@ -264,7 +264,7 @@ def test_progress_and_excluded_models():
         records, ["avengers-pro-paper"], protocol=protocol, vectors=vectors, progress=lambda *step: seen.append(step)
     )
     assert found.records.models == ["lab/model-0", "lab/model-1", "lab/model-2"]
-    assert ("seed 42: avengers-pro-paper", 0, 1) in seen
+    assert ("seed 42: avengers-pro-paper", 0, 6) in seen
 
 
 def test_sweeps_measure_each_value(sample, sample_vectors):

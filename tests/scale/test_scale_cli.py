@@ -52,7 +52,7 @@ def test_repeats_and_bad_lines_are_told(some, tmp_path):
         (["fit", "{source}", "-o", "{out}", "--engine", "spark"], 1, "there is no engine 'spark'"),
         (["fit", "{source}/nothing*", "-o", "{out}"], 1, "no such file"),
         (["route", "{router}", "--input", "{source}"], 2, "name it with --output"),
-        (["evaluate", "{source}", "--engine", "ray"], 2, "evaluate reads one table into memory"),
+        (["evaluate", "{source}/part-0000.jsonl", "--engine", "spark"], 1, "there is no engine 'spark'"),
         (["route", "{router}", "a text", "--engine", "ray"], 2, "--engine goes with --input"),
     ],
 )

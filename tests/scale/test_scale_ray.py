@@ -14,6 +14,7 @@ import pytest
 from datasets import assert_same_router, in_parts
 
 from avengers_pro.errors import RecordsError
+from avengers_pro.evaluation import Protocol, evaluate
 from avengers_pro.records import write_records
 from avengers_pro.routing import Router, build_method
 from avengers_pro.scale import SavedRouter, fit_dataset, opened, route_dataset
@@ -82,6 +83,16 @@ def test_a_fit_on_ray_is_the_fit_on_one_machine(ray_here, sample, sample_vectors
     path = str(tmp_path / "records.jsonl")
     found = fit_dataset([path], OURS, ray_here, parts=parts_of([path], part_bytes=400_000))
     assert_same_router(found.router, Router.fit(sample, vectors=sample_vectors))
+
+
+def test_an_evaluation_on_ray_is_the_evaluation_on_one_machine(ray_here, sample, sample_vectors):
+    protocol = Protocol(seeds=(1, 2), alphas=(0.3, 0.7))
+    given = sample.take(range(600)), ["avengers-pro", "avengers-pro-paper"]
+    here, there = (
+        evaluate(*given, protocol=protocol, vectors=sample_vectors[:600], spread=spread)
+        for spread in (None, ray_here.run)
+    )
+    assert there.to_json() == here.to_json()
 
 
 def test_a_bad_line_is_named_from_a_worker(ray_here, sample, tmp_path):

@@ -133,10 +133,9 @@ def command(
     """  # noqa: D301
     from avengers_pro.evaluation import evaluate
     from avengers_pro.evaluation.report import find_cases
-    from avengers_pro.routing import build_method
-    from avengers_pro.routing.methods import settable
+    from avengers_pro.scale.engine import opened
 
-    paths = _checked_paths(records, input_path, engine)
+    paths = _checked_paths(records, input_path)
     checked_parent(output, figure, export_cluster)
     checked_report(report)
     knob = alpha_of(alpha, performance_weight, cost_sensitivity)
@@ -145,7 +144,7 @@ def command(
     table = RecordsChoice(paths, score_scale, skip_bad_lines).read()
     choice = EmbeddingChoice(embedder, embedding_base_url, embedding_dimensions, max_tokens, no_cache)
     params = {name: settings[name] for name in METHOD_PARAMS}
-    with progress_bar() as show:
+    with opened(engine) as on, progress_bar() as show:
         loaded = choice.load(show)
         vectors = loaded.embed(table.queries)
         result = evaluate(
@@ -158,10 +157,11 @@ def command(
             source=", ".join(path.name for path in paths),
             note=note,
             progress=show,
+            spread=on.run,
         )
     if output is not None:
         output.write_bytes(result.to_json())
-    method = build_method(chosen[0], settable(chosen[0], params))
+    method = _built(chosen[0], params)
     router = _fitted(table, protocol, method, loaded, vectors, choice) if export_cluster or report else None
     cases = find_cases(result, table, method, protocol, vectors) if report and not no_queries else None
     written = write_pictures(result, report, figure, router, cases=cases, quoting=not no_queries)
@@ -176,17 +176,12 @@ def command(
             tell(f"wrote {path}")
 
 
-def _checked_paths(records: tuple[Path, ...], input_path: Path | None, engine: str) -> tuple[Path, ...]:
+def _checked_paths(records: tuple[Path, ...], input_path: Path | None) -> tuple[Path, ...]:
     """Return what is to be evaluated.
 
     Raises:
-        click.UsageError: If nothing is named, or another engine is.
+        click.UsageError: If nothing is named.
     """
-    if engine != "local":
-        raise click.UsageError(
-            "evaluate reads one table into memory: its intervals resample queries, which sums over parts cannot give. "
-            "Evaluate on a sample of the dataset"
-        )
     paths = (*records, *([input_path] if input_path else []))
     if not paths:
         raise click.UsageError("name the RECORDS to evaluate")
@@ -209,6 +204,13 @@ def _protocol(settings: dict[str, Any], knob: float | None) -> "Protocol":
         min_score=settings["min_accuracy"],
         max_router=settings["max_router"],
     )
+
+
+def _built(name: str, params: dict[str, Any]) -> "Method":
+    from avengers_pro.routing import build_method
+    from avengers_pro.routing.methods import settable
+
+    return build_method(name, settable(name, params))
 
 
 def _fitted(

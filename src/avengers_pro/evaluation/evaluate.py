@@ -1,6 +1,6 @@
 """Methods and baselines on the same splits of the same records, judged the same way."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,9 @@ import numpy as np
 from avengers_pro.embedding import Embedder, Vectors, load_embedder
 from avengers_pro.embedding.format import with_format
 from avengers_pro.errors import EvaluationError
-from avengers_pro.evaluation.judge import Contestant, Judge
-from avengers_pro.evaluation.protocol import Protocol, Table, knob_settings, make_split, usable_table
+from avengers_pro.evaluation.contest import Choices, Contest, Contestant
+from avengers_pro.evaluation.judge import Judge
+from avengers_pro.evaluation.protocol import Protocol, Table, usable_table
 from avengers_pro.evaluation.results import Evaluation, RecordsInfo
 from avengers_pro.records.table import Records
 from avengers_pro.routing.method import Method
@@ -17,6 +18,10 @@ from avengers_pro.routing.methods import BASELINES, DEFAULT_METHOD, build_method
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
+Entry = tuple[int, int]
+"""A split's seed, and a contestant's place."""
+Spread = Callable[[Callable[[Entry], Choices], Sequence[Entry]], Iterable[Choices]]
+"""Does a piece of work for each entry, anywhere, and gives the results in order."""
 
 
 def evaluate(
@@ -30,6 +35,7 @@ def evaluate(
     source: str = "records",
     note: str = "",
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> Evaluation:
     """Fit every method on the train part of each split and read it on the test part.
 
@@ -43,6 +49,7 @@ def evaluate(
         source: Said in the results.
         note: Said wherever the numbers are shown, for example "simulated data".
         progress: Called as the work goes on.
+        spread: Works through the splits' contestants, each by itself; None = one after the other, here.
 
     Raises:
         EvaluationError: If fewer than two models or too few queries are left to compare on.
@@ -57,21 +64,24 @@ def evaluate(
     dimension = vectors.shape[1]
     if any(contestant.method.features == "format" for contestant in contestants):
         vectors = with_format(vectors, table.records.queries)
-    judge = Judge(table.records, contestants, knob_settings(table.records, protocol), protocol.min_score)
-    for done, seed in enumerate(protocol.seeds):
-        judge.run(
-            make_split(table.records, vectors, dimension, protocol, seed),
-            _named(progress, done, len(protocol.seeds), seed),
-        )
+    contest = Contest(table.records, vectors, dimension, contestants, protocol)
+    judge = Judge(table.records, contestants)
+    entries = [(seed, place) for seed in protocol.seeds for place in range(len(contestants))]
+    choices = iter((spread or _here)(contest, entries))
+    for done, (seed, place) in enumerate(entries):
+        label = contestants[place].label
+        if progress is not None:
+            progress(f"seed {seed}: {label}", done, len(entries))
+        if place == 0:
+            judge.begin(contest.split(seed))
+        judge.add(label, next(choices))
     if progress is not None:
-        progress("comparing", len(protocol.seeds), len(protocol.seeds))
+        progress("comparing", len(entries), len(entries))
     return judge.verdict(_info(table, protocol, source, note, embedder.id))
 
 
-def _named(progress: Progress | None, done: int, total: int, seed: int) -> Callable[[str], None] | None:
-    if progress is None:
-        return None
-    return lambda method: progress(f"seed {seed}: {method}", done, total)
+def _here(work: Callable[[Entry], Choices], entries: Sequence[Entry]) -> Iterator[Choices]:
+    return map(work, entries)
 
 
 def _contestants(methods: Sequence[str | Method], params: Mapping[str, Any], protocol: Protocol) -> list[Contestant]:

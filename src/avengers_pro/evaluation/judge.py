@@ -1,10 +1,11 @@
-"""Runs the contestants split by split, then draws the comparisons."""
+"""Takes what the contestants chose, split by split, and draws the comparisons."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from avengers_pro.evaluation.contest import Choices, Contestant
 from avengers_pro.evaluation.intervals import (
     area_statistic,
     compare,
@@ -14,9 +15,9 @@ from avengers_pro.evaluation.intervals import (
     values_of,
 )
 from avengers_pro.evaluation.metrics import Yardstick, curve_metrics, gains
-from avengers_pro.evaluation.operating import GOALS, train_curve
+from avengers_pro.evaluation.operating import GOALS
 from avengers_pro.evaluation.protocol import Split
-from avengers_pro.evaluation.replay import Part, Replay, replay
+from avengers_pro.evaluation.replay import Part, Replay
 from avengers_pro.evaluation.results import (
     Evaluation,
     MethodResult,
@@ -28,24 +29,12 @@ from avengers_pro.evaluation.results import (
 )
 from avengers_pro.evaluation.summing import mean_of
 from avengers_pro.evaluation.verdict import draw_verdict
-from avengers_pro.records.table import Floats, Records
-from avengers_pro.routing.baselines import SingleModel
-from avengers_pro.routing.method import Method
+from avengers_pro.records.table import Records
 
 BEST = "best-single"
 REFERENCES = frozenset({"oracle", "dataset-label", "random"})
 """Baselines that are no routers: the range and the frontier that others are measured by leave them out."""
 STATIC = "static"
-
-
-@dataclass(frozen=True, slots=True)
-class Contestant:
-    """A method that takes part; ``selected`` > 1 is the published multi-model selection."""
-
-    label: str
-    method: Method
-    baseline: bool
-    selected: int = 1
 
 
 @dataclass(slots=True)
@@ -57,14 +46,11 @@ class _Run:
 
 
 class Judge:
-    """Collects replays over splits."""
+    """Collects choices over splits."""
 
-    def __init__(
-        self, records: Records, contestants: Sequence[Contestant], alphas: Floats, min_score: float | None
-    ) -> None:
+    def __init__(self, records: Records, contestants: Sequence[Contestant]) -> None:
         """Prepare for splits of these records."""
         self._records, self._contestants = records, contestants
-        self._alphas, self._min_score = alphas, min_score
         self._complete = records.complete_models()
         self._splits: list[SplitInfo] = []
         self._singles: list[Replay] = []
@@ -73,8 +59,8 @@ class Judge:
         self._weak: list[int | None] = []
         self._runs: dict[str, list[_Run]] = {contestant.label: [] for contestant in contestants}
 
-    def run(self, split: Split, tell: Callable[[str], None] | None = None) -> None:
-        """Fit everyone on one split and let them choose on its test part."""
+    def begin(self, split: Split) -> None:
+        """Turn to the next split."""
         train = split.train
         cheapest = int(np.argmin(np.nan_to_num(train.costs, nan=np.inf).sum(axis=0)))
         self._best.append(split.best)
@@ -86,39 +72,11 @@ class Judge:
                 seed=split.seed, train=len(train), test=len(split.test.records), best_single=train.models[split.best]
             )
         )
-        for contestant in self._contestants:
-            if tell is not None:
-                tell(contestant.label)
-            self._runs[contestant.label].append(self._one(contestant, split))
 
-    def _one(self, contestant: Contestant, split: Split) -> _Run:
-        method = contestant.method
-        split = split.suited(method.features)
-        if isinstance(method, SingleModel) and method.model is None:
-            method = SingleModel(split.train.models[split.best])
-        fitted = method.fit(split.train, split.train_vectors, split.seed)
-        alphas = self._alphas if method.uses_alpha else None
-        is_router = not contestant.baseline
-        seen = replay(
-            fitted,
-            split.test,
-            None if alphas is None else alphas.tolist(),
-            min_score=self._min_score if is_router else None,
-            selected=contestant.selected,
-        )
-        if alphas is None or len(alphas) == 1:
-            return _Run(seen, dict.fromkeys(GOALS, 0))
-        curve = train_curve(
-            method,
-            split.train,
-            split.train_vectors,
-            alphas,
-            split.best,
-            split.seed,
-            min_score=self._min_score if is_router else None,
-            selected=contestant.selected,
-        )
-        return _Run(seen, {goal: curve.pick(share) for goal, share in GOALS.items()})
+    def add(self, label: str, choices: Choices) -> None:
+        """Take what a contestant chose on the split that was begun last."""
+        seen = Replay(self._singles[-1].part, choices.alphas, choices.chosen)
+        self._runs[label].append(_Run(seen, choices.picked))
 
     def verdict(self, info: RecordsInfo) -> Evaluation:
         """Work out metrics, paired differences and the verdict."""
