@@ -261,9 +261,12 @@ def test_the_address_comes_from_the_command_line_first(tmp_path, router, upstrea
 
 
 def test_text_is_for_people(tmp_path, router, upstream):
-    config = write_config(tmp_path / "gateway.toml", upstream, '[logging]\nformat = "text"\n')
+    config = write_config(tmp_path / "gateway.toml", upstream, '[logging]\nformat = "text"\nlevel = "debug"\n')
     with served(tmp_path, router, config) as (running, url):
         running.said(rf"Z info +listening (url={re.escape(url)})")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{url}/v1/%0Aforged%1B[2J", timeout=30)
+        running.said(r"(path=/v1/\\nforged\\x1b\[2J status=404)")
 
 
 def test_the_demo_serves_and_its_simulated_clients_keep_it_busy(tmp_path, shell):

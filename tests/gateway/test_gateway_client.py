@@ -491,6 +491,20 @@ def test_a_keys_models_and_alpha(gateway, provider):
         assert (answer.status, answer.error["code"]) == (403, code)
 
 
+def test_a_key_is_told_of_its_models_alone(gateway, provider):
+    live = gateway(provider, KEYED)
+    for limits, named in (
+        ({"models": (SECOND,)}, [SECOND]),
+        ({"exclude": (SECOND,)}, [name for name in POOL if name != SECOND]),
+    ):
+        _, secret = live.key(**limits)
+        headers = {"authorization": f"Bearer {secret}"}
+        eventually(lambda headers=headers: live.call("/v1/models", **headers).status == 200)
+        told = [model["id"] for model in live.call("/v1/models", **headers).json["data"]]
+        assert told == ["avengers-pro", *named]
+        assert {name for name in POOL if live.call(f"/v1/models/{name}", **headers).status == 200} == set(named)
+
+
 def test_a_keys_requests_and_tokens_a_minute(gateway, provider):
     live = gateway(provider, KEYED)
     asks = limited(live, requests_per_minute=2)

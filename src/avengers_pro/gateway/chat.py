@@ -85,9 +85,10 @@ async def _planned(
     caller = known or gateway.caller(header(headers, b"authorization"), header(headers, b"x-api-key"))
     chat = read_chat(await read_body(receive, headers, gateway.settings.server))
     controls = read_controls(chat.controls, headers)
+    decider = gateway.decider  # the one that decides; a reload may replace it meanwhile
     plan = await plan_of(gateway, caller, chat, controls, explores=True)
     text, vector = gateway.kept_text(plan.text), gateway.kept_vector(plan)
-    return caller, plan, opening(plan, caller.key, controls.session, gateway.decider.fingerprint, text, vector)
+    return caller, plan, opening(plan, caller.key, controls.session, decider.fingerprint, text, vector)
 
 
 async def plan_of(

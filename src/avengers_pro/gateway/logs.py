@@ -1,6 +1,7 @@
 """What the gateway writes to stderr: one JSON object a line, or text. Set up when it starts, never at import."""
 
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
@@ -10,6 +11,7 @@ import msgspec
 from avengers_pro.gateway.settings import LoggingSettings
 
 _OURS = "avengers_pro"
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 
@@ -55,9 +57,14 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line, and the lines of an exception."""
-        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        fields = "".join(f" {name}={_on_one_line(str(value))}" for name, value in _fields(record).items())
         line = f"{_time(record)} {record.levelname.lower():8} {record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _on_one_line(text: str) -> str:
+    """Write out what would begin a new line or steer a terminal: clients choose some of the text."""
+    return text if text.isprintable() else _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

@@ -77,22 +77,26 @@ class _Api:
         return caller
 
     async def models(self, request: Request) -> Response:
-        self._caller(request)
-        return _json({"object": "list", "data": [self._described(name) for name in self._names()]})
+        names = self._names(self._caller(request))
+        return _json({"object": "list", "data": [self._described(name) for name in names]})
 
     async def model(self, request: Request) -> Response:
-        self._caller(request)
-        name = request.path_params["model"]
-        if name not in self._names():
+        caller, name = self._caller(request), request.path_params["model"]
+        if name not in self._names(caller):
             raise RefusedError(404, f"no model is named {name!r}", code="model_not_found", param="model")
         return _json(self._described(name))
 
-    def _names(self) -> list[str]:
-        gateway = self._gateway
+    def _names(self, caller: Caller) -> list[str]:
+        """Return what a caller may ask for by name."""
+        gateway, limits = self._gateway, caller.limits
         return [
             OWN_MODEL_NAME,
             *(f"{OWN_MODEL_NAME}/{name}" for name in gateway.settings.presets),
-            *gateway.decider.cards,
+            *(
+                name
+                for name in gateway.decider.cards
+                if (limits.models is None or name in limits.models) and name not in limits.exclude
+            ),
         ]
 
     def _described(self, name: str) -> dict[str, Any]:
