@@ -316,7 +316,7 @@ def test_the_demo_tells_its_story(shell, tmp_path):
     for part in ("1. Data (simulated data)", "2. Fit", "3. Proof", "4. Five queries", "5. Written", "Next"):
         assert part in ran.out
     folder = tmp_path / "avengers-pro-demo"
-    assert Router.load(folder / "router").models[0] == "anthropic/claude-4-sonnet"
+    assert Router.load(folder / "router").route("a question").model in Router.load(folder / "router").models
     assert Evaluation.from_json((folder / "results.json").read_bytes()).records.note == "simulated data"
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert "simulated data" in report

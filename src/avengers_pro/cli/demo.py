@@ -74,7 +74,7 @@ def command(output: Path, seeds: int, port: int, requests_per_second: float, *, 
         show("embedding", 0, 1)
         embedder, protocol = StaticEmbedder(), Protocol(seeds=first_seeds(seeds))
         vectors = embedder.embed(records.queries)
-        router = Router.fit(records, embedder=embedder, vectors=vectors)
+        router = Router.fit(records, vectors=vectors)
         result = evaluate(
             records,
             [DEFAULT_METHOD, "avengers-pro-paper", "avengers-pro-code"],
