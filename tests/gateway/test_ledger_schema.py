@@ -1,9 +1,11 @@
 """Versions of the schema: made, brought up to date, refused."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -34,11 +36,62 @@ def test_the_steps_lead_to_the_tables_in_use(url):
     assert asyncio.run(scenario()) == []
 
 
-def test_every_step_is_known_in_order():
+MADE = {
+    "sqlite": "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name",
+    "postgresql": """
+        SELECT 'column', table_name, column_name, data_type, is_nullable, column_default, character_maximum_length
+        FROM information_schema.columns WHERE table_schema = 'public'
+        UNION ALL SELECT 'index', tablename, indexname, indexdef, '', '', 0 FROM pg_indexes WHERE schemaname = 'public'
+        ORDER BY 1, 2, 3""",
+}
+
+
+def made_of(rows):
+    """Return rows of ``MADE`` without SQLite's blanks and order of columns: one that a later step added stands last."""
+    return [
+        (*row[:3], *(sorted(re.split(r"[,()]+", re.sub(r"\s", "", str(part)))) for part in row[3:])) for row in rows
+    ]
+
+
+def steps():
     config = Config()
     config.set_main_option("script_location", str(Path(package.__file__).parent / "migrations"))
-    steps = [step.revision for step in ScriptDirectory.from_config(config).walk_revisions()]
-    assert tuple(reversed(steps)) == REVISIONS
+    return config
+
+
+def step_to(url, revision):
+    """Make a database as it was at a step."""
+
+    async def scenario():
+        engine = create_async_engine(parse_url(url))
+
+        def take(connection):
+            config = steps()
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+
+        async with engine.begin() as connection:
+            await connection.run_sync(take)
+        await engine.dispose()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("first", REVISIONS)
+def test_the_steps_from_each_version_lead_to_what_is_made_at_once(url, tmp_path, first):
+    kind = url.partition(":")[0]
+    asyncio.run(upgrade(url))
+    at_once = asyncio.run(execute(url, MADE[kind]))
+    for other in [f"sqlite:///{tmp_path}/steps.db"] if kind == "sqlite" else postgresql_url():
+        step_to(other, first)
+        asyncio.run(upgrade(other))
+        assert asyncio.run(execute(other, "SELECT version_num FROM alembic_version")) == [(REVISIONS[-1],)]
+        assert made_of(asyncio.run(execute(other, MADE[kind]))) == made_of(at_once)
+
+
+def test_every_step_is_known_in_order():
+    found = [step.revision for step in ScriptDirectory.from_config(steps()).walk_revisions()]
+    assert tuple(reversed(found)) == REVISIONS
 
 
 def test_upgrading_again_changes_nothing(url):

@@ -7,12 +7,16 @@ from sqlalchemy import Connection, inspect
 from avengers_pro.errors import StoreError
 from avengers_pro.gateway.ledger.database import Database
 from avengers_pro.gateway.ledger.dialects import file_of, lock_schema, make_engine, parse_url, prepare_file, shown
-from avengers_pro.gateway.ledger.tables import REVISIONS
+from avengers_pro.gateway.ledger.tables import REVISIONS, metadata
 
 _PATIENCE_S = 30.0
 """How long an upgrade waits for a connection, or for others to finish theirs."""
 _VERSION_TABLE = "alembic_version"
 """Alembic's own: one row, the revision."""
+_MAKE_VERSION = (
+    f"CREATE TABLE {_VERSION_TABLE} "
+    "(version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
 
 
 async def upgrade(url: str) -> None:
@@ -81,11 +85,22 @@ def _refuse_newer(revision: str | None, name: str) -> None:
 
 
 def _apply(connection: Connection, name: str) -> None:
-    from alembic import command  # takes a while to import, and is needed only here
+    lock_schema(connection)
+    revision = _read_revision(connection)  # another process may have been here first
+    _refuse_newer(revision, name)
+    if revision is None:
+        metadata.create_all(connection, checkfirst=False)
+        connection.exec_driver_sql(_MAKE_VERSION)
+        connection.exec_driver_sql(f"INSERT INTO {_VERSION_TABLE} VALUES ('{REVISIONS[-1]}')")
+    elif revision != REVISIONS[-1]:
+        _step_up(connection)
+
+
+def _step_up(connection: Connection) -> None:
+    """Take the steps that an older schema lacks."""
+    from alembic import command  # takes a while to import, and 10 MB, and is needed only here
     from alembic.config import Config
 
-    lock_schema(connection)
-    _refuse_newer(_read_revision(connection), name)  # another process may have been here first
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
