@@ -1,5 +1,6 @@
 """Shared real parts: the simulated sample, its vectors, and the folder of real records if it is there."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -19,6 +20,14 @@ hypothesis.settings.load_profile("fixed")
 LONGEST = ("scale", "docs", "cli")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory) -> Iterator[None]:
+    """The user's folder of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AVENGERS_PRO_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ AvengersProError
 ├── ArtifactError           a saved router cannot be loaded
 │   ├── DamagedArtifactError    missing, truncated or altered files
 │   ├── ArtifactVersionError    written by another format version
+│   ├── UnreachableRouterError  its place did not answer; it may later
 │   └── EmbedderMismatchError   vectors from another embedder than the router was fitted with
 ├── EvaluationError         the records do not allow the comparison asked for
 ├── SettingsError           a configuration file or table is wrong; names file and key
@@ -59,6 +60,10 @@ class DamagedArtifactError(ArtifactError):
 
 class ArtifactVersionError(ArtifactError):
     """A saved router was written by another format version."""
+
+
+class UnreachableRouterError(ArtifactError):
+    """The place of a saved router did not answer as it should; it may later."""
 
 
 class EmbedderMismatchError(ArtifactError):

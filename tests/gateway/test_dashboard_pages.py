@@ -329,7 +329,7 @@ def test_the_map_is_the_same_at_every_load(open_gateway):
     live = open_gateway()
     first = re.search(r'data-kinds="([^"]*)"', Visitor(live.url).ask("/dashboard/clusters").text)[1]
     Visitor(live.url).ask("/dashboard/reload", {"csrf": ""})
-    live.app.gateway.decider, _ = live.app.gateway._routers()
+    _, live.app.gateway.decider, _ = live.app.gateway._routers()
     assert re.search(r'data-kinds="([^"]*)"', Visitor(live.url).ask("/dashboard/clusters").text)[1] == first
 
 

@@ -10,7 +10,15 @@ import click
 from avengers_pro.cli.console import progress_bar, tell
 from avengers_pro.cli.gateway_options import CONFIG, database_url, finish, need_serve
 from avengers_pro.cli.ledger import _since, _until
-from avengers_pro.cli.options import RECORDS_PATH, SEED, EmbeddingChoice, RecordsChoice, alpha_of, weight_options
+from avengers_pro.cli.options import (
+    RECORDS_PATH,
+    ROUTER_FOLDER,
+    SEED,
+    EmbeddingChoice,
+    RecordsChoice,
+    alpha_of,
+    weight_options,
+)
 from avengers_pro.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -22,7 +30,7 @@ _MEASURES = {"both": ("score", "cost"), "score": ("score",), "cost": ("cost",)}
 
 
 @click.command("compare")
-@click.argument("routers", nargs=-1, required=True, type=RECORDS_PATH, metavar="ROUTER_A ROUTER_B")
+@click.argument("routers", nargs=-1, required=True, type=ROUTER_FOLDER, metavar="ROUTER_A ROUTER_B")
 @click.option("--records", multiple=True, type=RECORDS_PATH, help="Held-out records; several files are merged.")
 @click.option("--ledger", metavar="URL", help="The gateway's database instead, such as sqlite:///ledger.db.")
 @weight_options

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from avengers_pro.cli.console import dollars, percent, print_table, tell
-from avengers_pro.cli.options import RECORDS_PATH, RecordsChoice
+from avengers_pro.cli.options import RECORDS_PATH, ROUTER_FOLDER, RecordsChoice
 from avengers_pro.cli.showing import checked_report, pool_rows, print_pool, write_router_report
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("inspect")
-@click.argument("paths", nargs=-1, required=True, type=RECORDS_PATH, metavar="RECORDS|ROUTER...")
+@click.argument("paths", nargs=-1, required=True, type=ROUTER_FOLDER, metavar="RECORDS|ROUTER...")
 @click.option("--score-scale", type=float, default=1.0, help="What a perfect score is in the file, e.g. 100.")
 @click.option("--skip-bad-lines", is_flag=True, help="Leave bad lines out, count them, list the first ten.")
 @click.option("--report", type=RECORDS_PATH, help="Of a router: write a page .html, or .md with its figure beside it.")

@@ -12,7 +12,7 @@ import click
 from avengers_pro.cli.console import dollars, percent, print_table, progress_bar, tell
 from avengers_pro.cli.gateway_options import config_option, database_url, finish, need_serve
 from avengers_pro.cli.ledger import _since
-from avengers_pro.cli.options import RECORDS_PATH, EmbeddingChoice, RecordsChoice, checked_parent
+from avengers_pro.cli.options import RECORDS_PATH, ROUTER_FOLDER, EmbeddingChoice, RecordsChoice, checked_parent
 
 if TYPE_CHECKING:
     from avengers_pro.learning import HalfLife, Learnt, Traffic
@@ -40,7 +40,9 @@ class _HalfLife(click.ParamType):  # type: ignore[type-arg]  # generic in new ve
 @click.command("learn")
 @click.option("--ledger", metavar="URL", help="The gateway's database, such as sqlite:///ledger.db; else as --config.")
 @config_option
-@click.option("--router", "folder", required=True, type=RECORDS_PATH, help="Folder of the router to bring up to date.")
+@click.option(
+    "--router", "folder", required=True, type=ROUTER_FOLDER, help="Folder or URL of the router to bring up to date."
+)
 @click.option("-o", "--output", required=True, type=RECORDS_PATH, help="Folder to write the new router to.")
 @click.option(
     "--half-life",

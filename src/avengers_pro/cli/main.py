@@ -18,6 +18,7 @@ VERBS = {
     "sweep": "Measure one parameter over many values, on the same splits.",
     "route": "Choose a model for one query, or for a file of queries.",
     "models": "List a router's models; add, remove or reprice one without fitting again.",
+    "publish": "Put a router where all gateways take it from, or go back to an earlier one.",
     "serve": "Serve a router as one OpenAI-compatible endpoint.",
     "learn": "Bring a router up to date with the feedback in the gateway's ledger.",
     "compare": "Say whether another router may take over, on held-out records or on logged traffic.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from avengers_pro.cli.console import tell
-from avengers_pro.cli.options import RECORDS_PATH, EmbeddingChoice, RecordsChoice, checked_parent
+from avengers_pro.cli.options import RECORDS_PATH, ROUTER_FOLDER, EmbeddingChoice, RecordsChoice, checked_parent
 from avengers_pro.cli.showing import pool_rows, print_pool
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("router", type=RECORDS_PATH)
+@click.argument("router", type=ROUTER_FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_models(router: Path, *, as_json: bool) -> None:
     """List the pool of ROUTER with what is known of each model."""
@@ -44,7 +44,7 @@ def list_models(router: Path, *, as_json: bool) -> None:
 
 
 @command.command("add")
-@click.argument("router", type=RECORDS_PATH)
+@click.argument("router", type=ROUTER_FOLDER)
 @click.argument("model")
 @click.argument("records", nargs=-1, required=True, type=RECORDS_PATH)
 @_output
@@ -81,7 +81,7 @@ def add(
 
 
 @command.command("remove")
-@click.argument("router", type=RECORDS_PATH)
+@click.argument("router", type=ROUTER_FOLDER)
 @click.argument("model")
 @_output
 def remove(router: Path, model: str, output: Path) -> None:
@@ -90,7 +90,7 @@ def remove(router: Path, model: str, output: Path) -> None:
 
 
 @command.command("reprice")
-@click.argument("router", type=RECORDS_PATH)
+@click.argument("router", type=ROUTER_FOLDER)
 @click.argument("model", required=False)
 @_output
 @click.option(

@@ -12,14 +12,28 @@ import click
 
 from avengers_pro.cli.console import progress_bar, tell
 from avengers_pro.errors import AvengersProError, MethodError, PolicyError
+from avengers_pro.home import user_folder
 
 if TYPE_CHECKING:
     from avengers_pro.embedding import Embedder, EmbeddingOptions
     from avengers_pro.records import Records
 
 Decorated = Callable[..., Any]
-HOME_VARIABLE = "AVENGERS_PRO_HOME"
 RECORDS_PATH = click.Path(path_type=Path)
+
+
+class _RouterFolder(click.ParamType[Path]):
+    """A router's folder, or the URL or place where it was published: of these, a folder of this machine."""
+
+    name = "path"
+
+    def convert(self, value: str | Path, _: click.Parameter | None, __: click.Context | None) -> Path:
+        from avengers_pro.routing.place import RouterPlace
+
+        return RouterPlace(value).folder()
+
+
+ROUTER_FOLDER = _RouterFolder()
 SEED = click.IntRange(0, 2**31 - 1)
 
 
@@ -35,11 +49,6 @@ def checked_parent(*paths: Path | None) -> None:
             raise AvengersProError(f"{path}: the folder {parent} does not exist; make it first")
         if parent is not None and not os.access(parent, os.W_OK):
             raise AvengersProError(f"{path}: the folder {parent} cannot be written to")
-
-
-def user_folder() -> Path:
-    """Return where the vector cache lives: $AVENGERS_PRO_HOME, or ~/.cache/avengers-pro."""
-    return Path(os.environ.get(HOME_VARIABLE) or Path.home() / ".cache" / "avengers-pro")
 
 
 def _stack(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:

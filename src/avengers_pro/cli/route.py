@@ -12,6 +12,7 @@ import click
 from avengers_pro.cli.console import dollars, print_table, progress_bar, tell
 from avengers_pro.cli.options import (
     RECORDS_PATH,
+    ROUTER_FOLDER,
     EmbeddingChoice,
     alpha_of,
     checked_parent,
@@ -28,7 +29,7 @@ CHUNK = 4096
 
 
 @click.command("route")
-@click.argument("router", type=RECORDS_PATH)
+@click.argument("router", type=ROUTER_FOLDER)
 @click.argument("text", required=False)
 @weight_options
 @click.option("--target", type=float, metavar="T", help="Cheapest with at least T x the best single model's score.")

@@ -12,7 +12,6 @@ import click
 
 from avengers_pro.cli.console import tell
 from avengers_pro.cli.gateway_options import config_option, finish, need_serve, read_config
-from avengers_pro.cli.options import RECORDS_PATH
 from avengers_pro.errors import AvengersProError
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ _KEY = re.compile(r"([A-Za-z_][\w.\[\]-]*)(?: \([^)]*\))?: (.*)", re.DOTALL)
 
 
 @click.command("serve")
-@click.argument("router", type=RECORDS_PATH)
+@click.argument("router")
 @config_option
 @click.option("--check", is_flag=True, help="Say what is wrong with router, settings and environment; serve nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --check: print JSON.")
@@ -35,7 +34,7 @@ _KEY = re.compile(r"([A-Za-z_][\w.\[\]-]*)(?: \([^)]*\))?: (.*)", re.DOTALL)
 )
 @click.option("--insecure", is_flag=True, help="Let whoever reaches it use it without a key.")
 def command(
-    router: Path,
+    router: str,
     config: Path,
     host: str | None,
     port: int | None,
@@ -47,14 +46,16 @@ def command(
 ) -> None:
     """Serve ROUTER: an OpenAI-compatible endpoint that sends each request to the model the router picks.
 
-    An application uses it by changing its base_url. SIGHUP loads the router again; SIGTERM and Ctrl-C let requests
-    under way finish.
+    An application uses it by changing its base_url. A new router in the same folder is taken up while it runs; so is
+    one that is published to a URL (avengers-pro publish). SIGHUP loads the router again; SIGTERM and Ctrl-C let
+    requests under way finish.
 
     \b
     Examples:
       avengers-pro serve router/ --config gateway.toml --check
       avengers-pro serve router/ --config gateway.toml --port 8080
       avengers-pro serve router/ --config gateway.toml --workers 4
+      avengers-pro serve s3://bucket/routers --config gateway.toml
     """  # noqa: D301
     if as_json and not check:
         raise click.UsageError("--json belongs to --check")
@@ -94,7 +95,7 @@ def _with_options(settings: "Settings", host: str | None, port: int | None, *, i
     return msgspec.structs.replace(settings, server=msgspec.structs.replace(settings.server, **changes))
 
 
-def _findings(router: Path, settings: "Settings") -> "list[Finding]":
+def _findings(router: str, settings: "Settings") -> "list[Finding]":
     """Return all that is wrong or doubtful.
 
     Raises:
@@ -102,12 +103,14 @@ def _findings(router: Path, settings: "Settings") -> "list[Finding]":
     """
     from avengers_pro.embedding import EmbeddingOptions
     from avengers_pro.gateway.checking import Finding, check
+    from avengers_pro.gateway.loading import load_router
     from avengers_pro.gateway.shadowing import check_shadow
-    from avengers_pro.routing import Router
+    from avengers_pro.routing.place import RouterPlace
 
     # Its models are asked for, its embedder is not, so the key for that one may be missing.
     base_url = settings.embedder.base_url
-    loaded = Router.load(router, options=None if base_url is None else EmbeddingOptions(base_url=base_url))
+    options = None if base_url is None else EmbeddingOptions(base_url=base_url)
+    loaded, _ = load_router(RouterPlace(router), options)
     keys, problem = 0, None
     try:
         keys = _keys(settings)
@@ -154,13 +157,15 @@ def _errors(findings: "Sequence[Finding]") -> int:
     return sum(finding.level == "error" for finding in findings)
 
 
-def _report(findings: "Sequence[Finding]", config: Path, router: Path, *, as_json: bool) -> None:
+def _report(findings: "Sequence[Finding]", config: Path, router: str, *, as_json: bool) -> None:
     errors = _errors(findings)
     if as_json:
+        from avengers_pro.routing.remote import without_user
+
         rows = [
             {
                 "level": found.level,
-                "file": str(config if found.key or found.message.startswith(str(config)) else router),
+                "file": str(config if found.key or found.message.startswith(str(config)) else without_user(router)),
                 "key": found.key or None,
                 "message": found.message,
             }
@@ -181,15 +186,16 @@ def _line(finding: "Finding", config: Path) -> str:
 def _introduce(url: str, app: "App", settings: "Settings") -> None:
     """Say what is served, and what to do next."""
     from avengers_pro.gateway.prices import price_sources
+    from avengers_pro.routing.remote import without_user
 
     gateway = app.gateway
     router, required = gateway.decider.router, gateway.access.required
     tell(f"Avengers-Pro on {url}/v1 (listening on {settings.server.host})")
     if settings.dashboard.enabled:
         tell(f"  pages   {url}/dashboard")
-    tell(f"  router  {gateway.router_path}: {router!r}")
+    tell(f"  router  {gateway.place.shown}: {router!r}")
     if gateway.shadowing is not None:
-        tell(f"  shadow  {settings.shadow.router}: {gateway.shadowing.shadow.router!r}")
+        tell(f"  shadow  {without_user(settings.shadow.router or '')}: {gateway.shadowing.shadow.router!r}")
     if settings.explore.rate:
         tell(f"  explore {settings.explore.rate:.2%} of the first choices")
     tell(f"  ledger  {gateway.ledger.engine.url.render_as_string(hide_password=True)}")

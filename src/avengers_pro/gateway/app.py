@@ -72,11 +72,11 @@ class App:
 
 
 def create_app(router: str | Path, settings: Settings, environ: Mapping[str, str] | None = None) -> App:
-    """Return the application for a router's folder; nothing is opened before its lifespan starts.
+    """Return the application for a router; nothing is opened before its lifespan starts.
 
     Args:
-        router: Folder of a saved router.
+        router: Folder or URL of a saved router, or of a place to which routers are published; it is followed.
         settings: As read from gateway.toml.
         environ: Where secrets are; the process's environment if None.
     """
-    return App(Gateway(Path(router), settings, os.environ if environ is None else environ))
+    return App(Gateway(router, settings, os.environ if environ is None else environ))

@@ -1,7 +1,6 @@
 """From a request to the models to try, best first: policy, capabilities, conversation, decision."""
 
 import asyncio
-import hashlib
 import math
 import os
 import random
@@ -13,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from avengers_pro.errors import ArtifactError, EmbeddingError, PolicyError, SettingsError
+from avengers_pro.errors import EmbeddingError, PolicyError, SettingsError
 from avengers_pro.gateway.batching import Batcher, Decided, Vector
 from avengers_pro.gateway.controls import Controls, asked_policy
 from avengers_pro.gateway.exploring import explore
@@ -24,7 +23,9 @@ from avengers_pro.gateway.request import CONTROLS_FIELD, ChatRequest
 from avengers_pro.gateway.sessions import Sessions, in_tool_loop, session_key
 from avengers_pro.gateway.settings import OWN_MODEL_NAME, Settings
 from avengers_pro.routing import Policy, Router
+from avengers_pro.routing.artifact import HEADER, read_file
 from avengers_pro.routing.decision import Decision
+from avengers_pro.routing.place import header_fingerprint
 from avengers_pro.routing.pool import ModelCard
 from avengers_pro.routing.prompt import Prompt
 
@@ -284,16 +285,12 @@ class Decider:
 
 
 def fingerprint_of(folder: Path) -> str:
-    """Return the SHA-256 of a router's header, which holds that of its arrays.
+    """Return the fingerprint of a router's folder, by which ledgers name it.
 
     Raises:
-        ArtifactError: If it cannot be read.
+        DamagedArtifactError: If it cannot be read.
     """
-    header = folder / "router.json"
-    try:
-        return hashlib.sha256(header.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ArtifactError(f"{header}: cannot be read: {error.strerror}") from error
+    return header_fingerprint(read_file(folder / HEADER))
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:

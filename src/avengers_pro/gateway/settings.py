@@ -38,7 +38,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         max_headers: Number of headers of a request.
         request_timeout: Seconds for a whole request, answer included.
         drain_timeout: Seconds that running requests get when the gateway stops; 0 = none.
-        reload_interval: Seconds between two looks whether the router's folder has changed.
+        reload_interval: Seconds between two looks whether there is a new router.
         decision_timeout: Seconds for choosing a model, of which slow embedders need most.
         headers: Whether answers carry ``x-avengers-pro-*`` headers.
         insecure: Allow an address others can reach without API keys.
@@ -147,7 +147,7 @@ class ShadowSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``[shadow]``: a router that is tried out beside the one in use.
 
     Attributes:
-        router: Folder of a router with the same embedder, whose choices are only recorded; None = there is none.
+        router: Folder or URL of a router with the same embedder, whose choices are only recorded; None = there is none.
     """
 
     router: Annotated[str, Meta(min_length=1)] | None = None

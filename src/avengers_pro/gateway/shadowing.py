@@ -9,20 +9,21 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from avengers_pro.errors import AvengersProError, SettingsError
+from avengers_pro.errors import AvengersProError, SettingsError, UnreachableRouterError
 from avengers_pro.gateway.checking import Finding
 from avengers_pro.gateway.deciding import Grounds, Plan, fingerprint_of
 from avengers_pro.gateway.ledger import Closing
+from avengers_pro.gateway.loading import load_router
 from avengers_pro.gateway.needs import Needs
 from avengers_pro.gateway.settings import Settings
 from avengers_pro.routing import Policy, Router
 from avengers_pro.routing.artifact import EmbedderEntry
 from avengers_pro.routing.decision import Decision
+from avengers_pro.routing.place import RouterPlace
 
 MOST = 32
 """Requests decided in one turn of the event loop, in which nothing else moves."""
@@ -88,17 +89,20 @@ def load_shadow(settings: Settings, beside: Router) -> Shadow | None:
         beside: The router in use; what it embeds must be what the other one understands.
 
     Raises:
+        UnreachableRouterError: If its place does not answer.
         SettingsError: If it cannot be loaded, has another embedder, or has no model in common with the pool.
     """
     if settings.shadow.router is None:
         return None
-    folder = Path(settings.shadow.router)
     try:
-        router = Router.load(folder)
-        _check_embedder(folder, router.embedding, beside.embedding)
+        place = RouterPlace(settings.shadow.router)
+        router, folder = load_router(place)
+        _check_embedder(place.shown, router.embedding, beside.embedding)
         if not {card.name for card in settings.models} & set(router.models):
-            raise SettingsError(f"{folder} knows none of [[models]]; it knows {', '.join(router.models)}")
+            raise SettingsError(f"{place.shown} knows none of [[models]]; it knows {', '.join(router.models)}")
         return Shadow(router, settings, fingerprint_of(folder))
+    except UnreachableRouterError:
+        raise  # not the settings' fault, and worth another try
     except AvengersProError as error:
         raise SettingsError(f"shadow.router: {error}") from error
 
@@ -107,7 +111,7 @@ def check_shadow(settings: Settings, beside: Router) -> tuple[Finding, ...]:
     """Return what is wrong with ``[shadow]``, or probably not meant; arguments as in ``load_shadow``."""
     try:
         shadow = load_shadow(settings, beside)
-    except SettingsError as error:
+    except (SettingsError, UnreachableRouterError) as error:
         return (Finding("error", "shadow.router", str(error).removeprefix("shadow.router: ")),)
     missing = [] if shadow is None else sorted(set(shadow.router.models) - {card.name for card in settings.models})
     if not missing:
@@ -115,10 +119,10 @@ def check_shadow(settings: Settings, beside: Router) -> tuple[Finding, ...]:
     return (Finding("warning", "shadow.router", f"no [[models]] for {', '.join(missing)}: never its choice"),)
 
 
-def _check_embedder(folder: Path, theirs: EmbedderEntry, ours: EmbedderEntry) -> None:
+def _check_embedder(where: str, theirs: EmbedderEntry, ours: EmbedderEntry) -> None:
     if msgspec.structs.replace(theirs, spec=ours.spec) != ours:
         raise SettingsError(
-            f"{folder} was fitted with the embedder {theirs.id} ({theirs.dimension}-d), the router in use with "
+            f"{where} was fitted with the embedder {theirs.id} ({theirs.dimension}-d), the router in use with "
             f"{ours.id} ({ours.dimension}-d): a shadow decides from the same vectors, so fit it with the same embedder"
         )
 

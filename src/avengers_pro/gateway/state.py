@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from avengers_pro.errors import AvengersProError
+from avengers_pro.errors import AvengersProError, UnreachableRouterError
 from avengers_pro.gateway.access import Access, Keys, check_binding, read_session_secret
 from avengers_pro.gateway.access.limits import Caller, Limits
 from avengers_pro.gateway.access.sharing import Sharing
@@ -17,6 +17,7 @@ from avengers_pro.gateway.dashboard.drawing import Drawings
 from avengers_pro.gateway.deciding import Decider, Plan, fingerprint_of
 from avengers_pro.gateway.http_client import HttpClient
 from avengers_pro.gateway.ledger import Ledger
+from avengers_pro.gateway.loading import load_router
 from avengers_pro.gateway.prices import PriceSource, price_sources, priced
 from avengers_pro.gateway.sessions import Sessions
 from avengers_pro.gateway.settings import Settings
@@ -27,10 +28,12 @@ from avengers_pro.gateway.transcript import Transcript
 from avengers_pro.gateway.upstreams import Upstreams
 from avengers_pro.gateway.walk import Walker
 from avengers_pro.gateway.watching import Watching
-from avengers_pro.routing import Router
+from avengers_pro.routing.place import RouterPlace
 
 _log = logging.getLogger(__name__)
 _UNLIMITED = Limits()
+Stamps = tuple[str | None, ...]
+"""Of the router's place, and of the shadow's; None = nothing is there."""
 _FAREWELL_S = 1.0
 """How long requests that were cancelled may take to write their ends into the ledger."""
 
@@ -40,6 +43,8 @@ class Gateway:
 
     Attributes:
         settings: As read.
+        place: Where the router is looked for.
+        folder: Of this machine, with the files of the router in use.
         decider: The router in use, with the pool; replaced as a whole by ``reload``.
         shadowing: The router that is tried out beside it; None = there is none.
         upstreams: The endpoints.
@@ -58,6 +63,7 @@ class Gateway:
     """
 
     settings: Settings
+    folder: Path
     decider: Decider
     shadowing: Shadowing | None = None
     upstreams: Upstreams
@@ -72,15 +78,20 @@ class Gateway:
     tracing: Tracing
     client: HttpClient
 
-    def __init__(self, router_path: Path, settings: Settings, environ: Mapping[str, str]) -> None:
+    def __init__(self, router: str | Path, settings: Settings, environ: Mapping[str, str]) -> None:
         """Prepare; ``start`` does the work.
 
         Args:
-            router_path: Folder of the router.
+            router: Folder or URL of the router, or of a place with versions of it.
             settings: As read.
             environ: Where secrets are; the process's environment as a rule.
         """
-        self.router_path, self.settings, self._environ = router_path, settings, environ
+        self.place, self.settings, self._environ = RouterPlace(router), settings, environ
+        shadow = settings.shadow.router
+        self._places = [self.place] if shadow is None else [self.place, RouterPlace(shadow)]
+        self._tried: Stamps = ()
+        self._reloading = asyncio.Lock()
+        self._told = ""
         self._stated = settings.models
         self.running = 0
         self.drawings = Drawings()
@@ -106,7 +117,8 @@ class Gateway:
             self.watching = Watching(self.telemetry.registry)
             self.tracing = Tracing(settings.telemetry)
             stack.callback(self.tracing.close)
-            self.decider, shadow = await asyncio.to_thread(self._routers)
+            self._tried = await asyncio.to_thread(self._stamps)
+            self.folder, self.decider, shadow = await asyncio.to_thread(self._routers)
             store = settings.store
             spool = None if store.required or store.spool is None else Path(store.spool)
             self.ledger = await Ledger.open(store.database_url(self._environ), spool=spool)
@@ -141,18 +153,21 @@ class Gateway:
         await self.drawings.close()
         await self._stack.aclose()
 
-    def _routers(self) -> tuple[Decider, Shadow | None]:
+    def _stamps(self) -> Stamps:
+        return tuple(place.stamp() for place in self._places)
+
+    def _routers(self) -> tuple[Path, Decider, Shadow | None]:
         embedder = self.settings.embedder
         remote = embedder.base_url is not None
         options = embedder.options(self._environ) if remote else None
-        router = Router.load(self.router_path, options=options)
-        decider = Decider(router, self.settings, self.sessions, fingerprint_of(self.router_path))
+        router, folder = load_router(self.place, options)
+        decider = Decider(router, self.settings, self.sessions, fingerprint_of(folder))
         shadow = load_shadow(self.settings, router)
         self.watching.expect(decider.router, self.settings.models)
-        return decider, shadow
+        return (folder if self.place.is_remote else self.place.folder()), decider, shadow
 
     async def reload(self) -> str:
-        """Load the router's folder again and use it, and the shadow's; if one is bad, the old ones go on.
+        """Load the router again and use it, and the shadow's; if one is bad, the old ones go on.
 
         Returns:
             Fingerprint of the router now in use.
@@ -160,16 +175,42 @@ class Gateway:
         Raises:
             AvengersProError: If the new one cannot be used.
         """
+        async with self._reloading:
+            await self._reload(only_changes=False)
+            return self.decider.fingerprint
+
+    async def follow(self) -> None:
+        """Load the routers again if there is something else to load where they are.
+
+        What cannot be used is left alone until it changes; a place that does not answer is asked again next time.
+
+        Raises:
+            AvengersProError: If it cannot be used; the old ones go on.
+        """
+        async with self._reloading:
+            await self._reload(only_changes=True)
+
+    async def _reload(self, *, only_changes: bool) -> None:
+        stamps = self._tried
         try:
-            decider, shadow = await asyncio.to_thread(self._routers)
+            stamps = await asyncio.to_thread(self._stamps)
+            if only_changes and not _changed(stamps, self._tried):
+                return
+            folder, decider, shadow = await asyncio.to_thread(self._routers)
         except AvengersProError as error:
-            _log.error("reload refused, the old router goes on: %s", error)
+            if not isinstance(error, UnreachableRouterError):
+                self._tried = stamps
+            self.telemetry.reloaded("failed")
+            if not only_changes or str(error) != self._told:  # said once, however often it is tried by itself
+                self._told = str(error)
+                _log.error("reload refused, the old router goes on: %s", error)
             raise
-        self.decider = decider
+        before, self._tried, self._told = self.decider.fingerprint, stamps, ""
+        self.folder, self.decider = folder, decider
         if self.shadowing is not None and shadow is not None:
             self.shadowing.shadow = shadow
-        _log.info("router %s in use", decider.fingerprint[:12])
-        return decider.fingerprint
+        self.telemetry.reloaded("done")
+        _log.info("router %s in use, before it %s", decider.fingerprint[:12], before[:12])
 
     async def _remember_spending(self) -> None:
         """Go on with what the keys have spent this day and month: a restart is no new budget."""
@@ -233,6 +274,11 @@ class Gateway:
         for pattern in self._redact:
             text = pattern.sub("[redacted]", text)
         return text.encode("utf-8", "replace")[: store.text_bytes].decode("utf-8", "ignore")
+
+
+def _changed(now: Stamps, before: Stamps) -> bool:
+    """Whether one is different that is there: what is gone may come back."""
+    return any(stamp is not None and stamp != old for stamp, old in zip(now, before, strict=True))
 
 
 def _with_prices(settings: Settings) -> Settings:

@@ -57,6 +57,7 @@ class Telemetry:
         self._shadow = counter(
             "shadow_decisions", "Decisions of the shadow router, by how they compare with those in use.", "result"
         )
+        self._reloads = counter("router_reloads", "Attempts to load the router again.", "result")
         self._served = counter("answers", "Answers by the model that gave them.", "model")
         self._fallbacks = counter("fallbacks", "Attempts after the first of a request.")
         self._tokens = counter("tokens", "Tokens as providers counted them.", "model", "kind")
@@ -100,6 +101,10 @@ class Telemetry:
     def shadowed(self, result: str) -> None:
         """Count a decision of the shadow router: the ``same``, ``different``, ``infeasible`` or ``failed``."""
         self._child(self._shadow, result).inc()
+
+    def reloaded(self, result: str) -> None:
+        """Count an attempt to load the router again: ``done`` or ``failed``."""
+        self._child(self._reloads, result).inc()
 
     def count(self, done: Finished) -> None:
         """Count a request that has ended."""

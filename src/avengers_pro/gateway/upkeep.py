@@ -1,10 +1,10 @@
-"""What goes on beside requests: following the router's folder, asking upstreams how they are, pruning the ledger."""
+"""What goes on beside requests: following the router's place, asking upstreams how they are, pruning the ledger."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from avengers_pro.errors import AvengersProError, StoreError
@@ -33,26 +33,11 @@ def chores(gateway: "Gateway") -> list[Coroutine[Any, Any, None]]:
 
 
 async def follow_router(gateway: "Gateway") -> None:
-    """Reload the routers when a header changes; it is written last, so the arrays are there by then."""
-    folders = (gateway.router_path, gateway.settings.shadow.router)
-    headers = [Path(folder) / "router.json" for folder in folders if folder is not None]
-    seen = {header: _changed_at(header) for header in headers}
+    """Load the routers again whenever their places say so."""
     while True:
         await asyncio.sleep(gateway.settings.server.reload_interval)
-        now = {header: at for header in headers if (at := _changed_at(header)) is not None}
-        if now.items() - seen.items():
-            seen |= now
-            try:
-                await gateway.reload()
-            except AvengersProError:
-                continue  # the reload said why; the next change is tried again
-
-
-def _changed_at(path: Path) -> int | None:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return None
+        with suppress(AvengersProError):  # the gateway said why, and the old router goes on
+            await gateway.follow()
 
 
 async def _probe(gateway: "Gateway", upstream: "Upstream") -> None:

@@ -53,13 +53,15 @@ class _Worker:
     is_up: bool = False
 
 
-def run_workers(router: Path, settings: Settings, count: int, *, started: Callable[[str], None] | None = None) -> None:
+def run_workers(
+    router: str | Path, settings: Settings, count: int, *, started: Callable[[str], None] | None = None
+) -> None:
     """Serve with several processes until SIGTERM or SIGINT; SIGHUP reaches all of them.
 
     A worker that ends by itself is started again.
 
     Args:
-        router: Folder of the router.
+        router: Folder or URL, as for ``create_app``.
         settings: As for ``server.run``.
         count: Of workers, at least 1.
         started: Called with the URL once all answer.
@@ -84,7 +86,7 @@ def run_workers(router: Path, settings: Settings, count: int, *, started: Callab
 
 
 class _Supervisor:
-    def __init__(self, router: Path, settings: Settings, count: int) -> None:
+    def __init__(self, router: str | Path, settings: Settings, count: int) -> None:
         self._router, self._settings, self._count = router, settings, count
         self._spawning = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
@@ -189,7 +191,7 @@ def _metrics_folder() -> Iterator[None]:
             os.environ[METRICS_FOLDER] = before
 
 
-def _work(router: Path, settings: Settings, telling: Connection) -> None:
+def _work(router: str | Path, settings: Settings, telling: Connection) -> None:
     """Be one worker: the whole of a spawned process."""
     from avengers_pro.gateway.app import create_app
 

@@ -1,6 +1,7 @@
 """A router on disk: ``router.json`` says what it is, ``router.safetensors`` holds the arrays. Nothing is executed."""
 
 import hashlib
+import mmap
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from avengers_pro.errors import ArtifactError, ArtifactVersionError, DamagedArtifactError
 from avengers_pro.routing.method import Arrays
+from avengers_pro.routing.tensors import arrays_of
 
 FORMAT_VERSION = 1
 HEADER = "router.json"
@@ -118,17 +120,19 @@ def _replace(path: Path, content: bytes) -> None:
     os.replace(draft, path)  # noqa: PTH105
 
 
-def load(folder: Path) -> tuple[Header, Arrays]:
-    """Read both files, checking version, hash and every number.
+def load(folder: Path, *, mapped: bool = False) -> tuple[Header, Arrays]:
+    """Read both files, checking version, hash and every number. The arrays are read-only.
+
+    Args:
+        folder: As given to ``save``.
+        mapped: Map the arrays' file instead of reading it: processes that do share its memory. For files that are
+            replaced but never written to, since what is written to a mapped file changes the arrays.
 
     Raises:
         DamagedArtifactError: If a file is missing, truncated or altered.
         ArtifactVersionError: If another format version wrote them.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
-
-    text, body = _read(folder / HEADER), _read(folder / ARRAYS)
+    text, body = read_file(folder / HEADER), read_file(folder / ARRAYS, mapped=mapped)
     header = _decode(text, folder / HEADER)
     if _digest(header, body) != header.sha256:
         raise DamagedArtifactError(
@@ -136,21 +140,29 @@ def load(folder: Path) -> tuple[Header, Arrays]:
             "comes from another save. Restore both, or fit again"
         )
     try:
-        arrays = from_bytes(body)
-    except (SafetensorError, KeyError, ValueError, OverflowError, TypeError) as error:
+        arrays = arrays_of(body)
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedArtifactError(f"{folder / ARRAYS}: not a safetensors file we can read: {error}") from error
     for name, values in arrays.items():
-        if values.dtype.kind not in "fi" or np.isinf(values).any():
-            raise DamagedArtifactError(f"{folder / ARRAYS}: array {name!r} holds what is no finite number")
+        if np.isinf(values).any():
+            raise DamagedArtifactError(f"{folder / ARRAYS}: array {name!r} holds an infinite number")
     names = [entry.name for entry in header.models]
     if not names or len(set(names)) < len(names):
         raise DamagedArtifactError(f"{folder / HEADER}: models must be named, each once")
     return header, arrays
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path, *, mapped: bool = False) -> Any:
+    """Read or map one of a router's files.
+
+    Raises:
+        DamagedArtifactError: If it cannot be read.
+    """
     try:
-        return path.read_bytes()
+        if not mapped or not path.stat().st_size:  # nothing cannot be mapped
+            return path.read_bytes()
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise DamagedArtifactError(
             f"{path}: cannot be read: {error}. A router is a folder with {HEADER} and {ARRAYS}"
@@ -170,6 +182,7 @@ def _decode(text: bytes, path: Path) -> Header:
         raise DamagedArtifactError(f"{path}: not a router header: {error}") from error
 
 
-def _digest(header: Header, body: bytes) -> str:
-    bare = msgspec.structs.replace(header, sha256="")
-    return hashlib.sha256(msgspec.json.encode(bare) + body).hexdigest()
+def _digest(header: Header, body: bytes | mmap.mmap) -> str:
+    digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(header, sha256="")))
+    digest.update(body)
+    return digest.hexdigest()

@@ -23,6 +23,7 @@ from avengers_pro.routing.method import Estimate, FittedMethod, Method
 from avengers_pro.routing.methods import DEFAULT_METHOD, REFERENCES, build_method
 from avengers_pro.routing.multiresolution_estimate import MultiResolutionEstimate
 from avengers_pro.routing.multiresolution_fitted import FittedMultiResolution
+from avengers_pro.routing.place import RouterPlace
 from avengers_pro.routing.policy import Policy
 from avengers_pro.routing.pool import ModelCard
 from avengers_pro.routing.prompt import Prices, Prompt
@@ -358,21 +359,28 @@ class Router:
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, embedder: Embedder | None = None, options: EmbeddingOptions | None = None
+        cls,
+        folder: str | Path,
+        *,
+        embedder: Embedder | None = None,
+        options: EmbeddingOptions | None = None,
+        mapped: bool = False,
     ) -> "Router":
         """Read a saved router; nothing in it is ever executed.
 
         Args:
-            folder: As given to ``save``.
+            folder: As given to ``save``, or where it was published: a folder or a URL.
             embedder: To use instead of the one it names; must have the same id.
             options: How to reach the embedder it names, if that needs a server.
+            mapped: Map the arrays, so that processes share their memory; the file must never be written to again.
 
         Raises:
+            UnreachableRouterError: If the URL does not answer.
             DamagedArtifactError: If files are missing, truncated or altered.
             ArtifactVersionError: If another version wrote them.
             EmbedderMismatchError: If the given embedder is not the one of the fit.
         """
-        header, method, fitted, embedder = read_parts(Path(folder), embedder, options)
+        header, method, fitted, embedder = read_parts(RouterPlace(folder).folder(), embedder, options, mapped=mapped)
         return cls(
             method,
             fitted,

@@ -34,7 +34,7 @@ def save_router(router: "Router", folder: Path) -> None:
 
 
 def read_parts(
-    folder: Path, embedder: Embedder | None, options: EmbeddingOptions | None
+    folder: Path, embedder: Embedder | None, options: EmbeddingOptions | None, *, mapped: bool = False
 ) -> tuple[artifact.Header, Method, FittedMethod, Embedder | None]:
     """Read a folder and check that everything in it fits together.
 
@@ -43,7 +43,7 @@ def read_parts(
         ArtifactVersionError: If another version wrote them.
         EmbedderMismatchError: If the given embedder is not the one of the fit.
     """
-    header, arrays = artifact.load(folder)
+    header, arrays = artifact.load(folder, mapped=mapped)
     method, fitted = _restored(folder, header, arrays)
     embedder = None if embedder is None else suited(embedder, method)
     if embedder is not None and embedder.id != header.embedder.id:

@@ -201,7 +201,7 @@ class _Pages:
     async def models(self, request: Request, visit: Visit, message: str = "") -> Response:
         gateway, now = self._gateway, time.time()
         decider = gateway.decider
-        saved_at = await asyncio.to_thread(saved, gateway.router_path)
+        saved_at = await asyncio.to_thread(saved, gateway.folder)
         return self._page(
             request,
             visit,
@@ -212,7 +212,7 @@ class _Pages:
             pool=decider.pool,
             best_single=decider.best_single,
             fingerprint=decider.fingerprint,
-            folder=str(gateway.router_path),
+            folder=gateway.place.shown,
             saved_at=saved_at,
             age=None if saved_at is None else age_of(now - saved_at),
             most=TRIES,
