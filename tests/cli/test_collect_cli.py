@@ -250,6 +250,39 @@ def test_a_task_of_inspect_runs_over_the_pool_and_resumes(collecting, tmp_path):
     assert first.prompt_tokens[0, 0] == 2 * (len("Longest river of Europe?") // 4 + 1)
 
 
+def test_the_cost_of_a_task_is_estimated_before_it_runs(collecting, tmp_path):
+    with counting(lambda _, __: "the Volga") as server:
+        (tmp_path / "pool.toml").write_text(pool(server.url, "a/one", "b/two"))
+        (tmp_path / "mine.py").write_text(TASK + "\n@task\ndef torn():\n    raise LookupError('no river here')\n")
+        command = ("--pool", "pool.toml", "--samples", 3, "--max-tokens", 100, "--dry-run")
+        dry = collecting("--task", "mine.py@rivers", *command)
+        assert dry.code == 0, dry.err
+        assert "Estimate: 2 samples of mine.py@rivers, 3 draws" in dry.err
+        characters = 3 * (len("Longest river of Europe?") + len("River of Paris?"))
+        calls, prompt, answer = 2 * 3, characters / 4, 2 * 3 * 100
+        for name in ("a/one", "b/two"):
+            (row,) = (line.split() for line in dry.err.splitlines() if line.startswith(name))
+            assert row[1:5] == [str(calls), "0", f"{prompt:,.0f}", f"{answer:,.0f}"]
+        assert "estimated cost: $" in dry.err
+        one = collecting("--task", "mine.py@rivers", "--limit", 1, *command)
+        assert "Estimate: 1 samples" in one.err
+        torn = collecting("--task", "mine.py@torn", *command)
+        assert torn.code == 0, torn.err
+        assert "no estimate before it runs (no river here" in torn.err
+        assert server.bodies == []
+
+
+def test_a_price_that_the_pool_does_not_state_is_looked_up_and_told(collecting, tmp_path):
+    listed = '[[models]]\nname = "gpt"\nbase_url = "https://api.openai.com/v1"\nupstream_model = "gpt-4o"\n'
+    (tmp_path / "pool.toml").write_text(listed + 'api_key_env = "NO_KEY"\n')
+    write(tmp_path / "p.jsonl", [{"query": "x" * 4_000_000, "target": "y", "grader": "exact"}])
+    dry = collecting("p.jsonl", "--pool", "pool.toml", "--max-cost", 9, "--dry-run")
+    assert dry.code == 0, dry.err
+    assert "the list price of openai: gpt-4o" in dry.err
+    assert "estimated cost: $" in dry.err
+    assert "no price is known" not in dry.err
+
+
 def test_code_runs_only_when_allowed_and_only_confined(collecting, tmp_path):
     from avengers_pro.collection.sandbox import SandboxError, check_sandbox
 

@@ -109,6 +109,10 @@ def test_a_range_of_time(world, read):
     assert world.traffic(until=middle).ids == read.ids[:100]
 
 
+def test_it_is_shown_by_its_sizes_without_contents(read):
+    assert repr(read) == f"Traffic({len(read)} requests, {len(read.models)} models)"
+
+
 def test_rows_can_be_taken_by_place_and_by_mask(read):
     mask = read.routed
     taken, same = read.take(mask), read.take(np.flatnonzero(mask))

@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records_tables import assert_same, patient
 
+from avengers_pro import records as package
 from avengers_pro.errors import RecordsError
 from avengers_pro.records import Records, write_records
 from avengers_pro.records.foreign import FORMATS, Options, Price, convert, fill_costs, unpriced
@@ -242,3 +243,10 @@ def test_prices_fill_what_has_tokens_and_no_cost():
     alone = table([[1, 0], [0, 1]])
     assert fill_costs(alone, {"a": Price(1.0, 1.0)}) == (alone, {})
     assert [(each.cells, each.with_tokens) for each in unpriced(alone)] == [(2, 0), (2, 0)]
+
+
+def test_the_package_of_records_passes_on_how_to_convert():
+    assert package.convert is convert
+    assert package.Conversion.__name__ in package.__all__
+    with pytest.raises(AttributeError, match="no attribute 'konvert'"):
+        package.konvert  # noqa: B018

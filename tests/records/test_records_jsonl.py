@@ -171,6 +171,45 @@ def test_what_is_written_is_the_published_form(tmp_path: Path) -> None:
     ]
 
 
+def test_a_table_larger_than_what_is_written_at_once_keeps_every_cell_and_gap(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    shape = (2500, 3)
+
+    def gaps(values: Any) -> Any:
+        return np.where(rng.random(shape) < 0.3, np.nan, values)
+
+    listed = rng.random(shape) < 0.8
+    listed[0] = True
+    listed[:, 0] |= ~listed.any(axis=1)
+    table = Records(
+        queries=tuple(f"query {row}" for row in range(shape[0])),
+        models=("a", "b", "c"),
+        scores=np.where(listed, gaps(rng.random(shape)), np.nan),
+        costs=gaps(rng.random(shape)),
+        datasets=tuple(f"set {row % 7}" for row in range(shape[0])),
+        ids=tuple(map(str, range(shape[0]))),
+        listed=listed,
+        prompt_tokens=gaps(rng.integers(0, 1000, shape)),
+        latency_ms=gaps(rng.random(shape)),
+    )
+    write_records(table, tmp_path / "r.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    for row, line in enumerate(lines):
+        assert (line["query"], line["dataset"], line["index"]) == (table.queries[row], table.datasets[row], row)
+        expected = {
+            model: None if np.isnan(table.scores[row, column]) else table.scores[row, column]
+            for column, model in enumerate(table.models)
+            if listed[row, column]
+        }
+        assert line["records"] == expected
+        for column, model in enumerate(table.models):
+            known = {"cost": table.costs, "prompt_tokens": table.prompt_tokens, "latency_ms": table.latency_ms}
+            cells = {name: values[row, column] for name, values in known.items() if values is not None}
+            used = line.get("usages", {}).get(model, {})
+            assert used == {name: value for name, value in cells.items() if not np.isnan(value)}
+            assert isinstance(used.get("prompt_tokens", 0), int)
+
+
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
     records = read_lines(tmp_path, GOOD).records
     for name in ("one.jsonl.gz", "two.jsonl.gz"):

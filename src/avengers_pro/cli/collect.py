@@ -12,8 +12,9 @@ import click
 import numpy as np
 
 from avengers_pro.cli.console import dollars, print_table, progress_bar, tell
+from avengers_pro.cli.list_prices import with_list_prices
 from avengers_pro.cli.options import RECORDS_PATH, checked_parent, names
-from avengers_pro.errors import AvengersProError, SettingsError
+from avengers_pro.errors import AvengersProError, MissingExtraError, SettingsError
 
 if TYPE_CHECKING:
     from avengers_pro.collection import Collected, Plan
@@ -87,15 +88,20 @@ def _plan(prompts: Path | None, pool: Path, output: Path | None, given: Mapping[
     from avengers_pro.routing.pool import read_pool
 
     need_inspect()
+    _quieten_inspect()
     cards = read_pool(pool)
+    judge = _judge(pool, cards, given["judge_name"])
+    chosen = _chosen(cards, names(given["models"]), pool)
+    asked = chosen if judge is None or judge in chosen else (*chosen, judge)
+    priced = _priced(asked)
     rows = () if prompts is None else read_prompts(prompts, given["grader"], given["limit"])
     plan = Plan(
-        cards=_chosen(cards, names(given["models"]), pool),
+        cards=priced[: len(chosen)],
         logs=given["logs"] or _logs_beside(output or prompts or Path("records")),
         prompts=rows,
         task=given["task"],
         name="prompts" if prompts is None else prompts.name.split(".")[0] or "prompts",
-        judge=_judge(pool, cards, given["judge_name"]),
+        judge=None if judge is None else priced[asked.index(judge)],
         samples=given["samples"],
         limit=given["limit"] if prompts is None else None,
         max_cost_usd=given["max_cost"],
@@ -123,6 +129,15 @@ def _chosen(cards: "tuple[ModelCard, ...]", wanted: tuple[str, ...], pool: Path)
     return tuple(card for card in cards if not wanted or card.name in wanted)
 
 
+def _priced(cards: "tuple[ModelCard, ...]") -> "tuple[ModelCard, ...]":
+    """Look up the prices that the pool does not state; without genai-prices they stay unknown, which is told."""
+    try:
+        return with_list_prices(cards)
+    except MissingExtraError as error:
+        tell(str(error))
+        return cards
+
+
 def _judge(pool: Path, cards: "tuple[ModelCard, ...]", named: str | None) -> "ModelCard | None":
     """Return the judge: a model of the pool by its name, or the [judge] table, a card of its own or such a name."""
     from avengers_pro.routing.pool import pool_of
@@ -136,19 +151,31 @@ def _judge(pool: Path, cards: "tuple[ModelCard, ...]", named: str | None) -> "Mo
 
 
 def _say_estimate(plan: "Plan") -> None:
-    from avengers_pro.collection.estimate import estimate, total_usd
+    from avengers_pro.collection.estimate import estimate, estimate_task, total_usd
+    from avengers_pro.collection.loading import prompt_lengths
 
-    if plan.task is not None:
-        tell(f"{plan.task}: what a task asks is known once it runs; bound it with --limit and --max-cost")
-        return
-    found, judge = estimate(plan)
+    what, asked = "prompts", len(plan.prompts)
+    if plan.task is None:
+        found, judge = estimate(plan)
+    else:
+        lengths, problem = prompt_lengths(plan.task, plan.limit)
+        if lengths is None:
+            tell(f"{plan.task}: no estimate before it runs ({problem}); bound it with --limit and --max-cost")
+            return
+        what, asked = f"samples of {plan.task}", len(lengths)
+        found, judge = estimate_task(plan, lengths), None
     rows = [
         [name, str(part.calls), str(part.answered), f"{part.prompt_tokens:,.0f}", f"{part.completion_tokens:,.0f}",
          dollars(part.cost_usd)]
         for name, part in (*found.items(), *([] if judge is None else [("judge, apart", judge)]))
     ]  # fmt: skip
     columns = ["model", "to ask", "answered", "prompt tokens", "answer tokens", "cost"]
-    print_table(f"Estimate: {len(plan.prompts)} prompts, {plan.samples} draws", columns, rows, to_stderr=True)
+    print_table(f"Estimate: {asked} {what}, {plan.samples} draws", columns, rows, to_stderr=True)
+    if plan.task is not None:
+        tell(
+            "one call a sample is assumed, of the dataset's text alone: what the task adds (instructions, tools, "
+            "turns, a grader) costs more, what an earlier run answered costs nothing; --limit and --max-cost bound it"
+        )
     if any(part.assumed and part.calls for part in found.values()):
         tell("answer tokens are assumed where a model has answered nothing yet: --max-tokens each, else 500")
     total = total_usd(found, judge)
@@ -158,6 +185,14 @@ def _say_estimate(plan: "Plan") -> None:
     tell(f"estimated cost: {dollars(total)}" + ("" if plan.max_cost_usd is None else f", cap ${plan.max_cost_usd:g}"))
     if plan.judge is not None and plan.judge.name in found and judge is not None:
         tell(f"{plan.judge.name} judges itself, too; judges tend to favour their own answers")
+
+
+def _quieten_inspect() -> None:
+    """Keep warnings about inspect-ai's own code away."""
+    # Not ours to mend, and fatal to users who run Python with -W error: inspect-ai calls tenacity by an old name, and
+    # leaves streams of anyio to the garbage collector.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(inspect_ai|tenacity)\.")
+    warnings.filterwarnings("ignore", category=ResourceWarning, module=r"anyio\.")
 
 
 def _check_output(output: Path, logs: Path, *, force: bool) -> None:
@@ -170,10 +205,6 @@ def _check_output(output: Path, logs: Path, *, force: bool) -> None:
 def _run(plan: "Plan") -> "Collected":
     from avengers_pro.collection import collect
 
-    # Not ours to mend, and fatal to users who run Python with -W error: inspect-ai calls tenacity by an old name, and
-    # leaves streams of anyio to the garbage collector.
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(inspect_ai|tenacity)\.")
-    warnings.filterwarnings("ignore", category=ResourceWarning, module=r"anyio\.")
     with progress_bar() as show:
         return collect(plan, lambda done, total, usd: show(f"asking, {dollars(usd)} spent", done, total or done + 1))
 

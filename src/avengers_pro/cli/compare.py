@@ -9,7 +9,7 @@ import click
 
 from avengers_pro.cli.console import progress_bar, tell
 from avengers_pro.cli.gateway_options import CONFIG, database_url, finish, need_serve
-from avengers_pro.cli.ledger import _since, _until
+from avengers_pro.cli.moments import since_option, until_option
 from avengers_pro.cli.options import (
     RECORDS_PATH,
     ROUTER_FOLDER,
@@ -38,8 +38,8 @@ _MEASURES = {"both": ("score", "cost"), "score": ("score",), "cost": ("cost",)}
 @click.option("--budget", type=float, metavar="USD", help="Best score at a mean of at most so much a query.")
 @click.option("--trained-on", multiple=True, type=RECORDS_PATH, help="Training records: their queries are left out.")
 @click.option("--pool", type=RECORDS_PATH, help="TOML with [[models]]: the prices to decide by.")
-@_since
-@_until
+@since_option
+@until_option
 @click.option(
     "--margin",
     type=click.FloatRange(0, 1),

@@ -18,7 +18,9 @@ def tell(message: str) -> None:
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """Give a function to call with (what, done, total); it draws on stderr if that is a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    # Not disabled, it would leave an empty line in each log file.
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
     tasks: list[TaskID] = []
 
     def show(what: str, done: int, total: int) -> None:

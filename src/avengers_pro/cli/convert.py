@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from avengers_pro.cli.console import print_table, progress_bar, tell
+from avengers_pro.cli.list_prices import with_list_prices
 from avengers_pro.cli.options import RECORDS_PATH, checked_parent
 from avengers_pro.errors import AvengersProError
 
 if TYPE_CHECKING:
     from avengers_pro.records import Records
     from avengers_pro.records.foreign import Conversion, Price, Unpriced
+    from avengers_pro.routing.pool import ModelCard
 
 _FORMATS = ("records", "table", "inspect", "lm-eval", "routerbench", "llmrouterbench")
 _LISTED = 12
@@ -143,35 +145,27 @@ def _write(records: "Records", output: Path) -> None:
 
 def _read_prices(path: Path) -> "dict[str, Price]":
     """Read the prices that a pool table states."""
-    from avengers_pro.records.foreign import Price
     from avengers_pro.routing.pool import read_pool
+
+    return _prices_of(read_pool(path))
+
+
+def _prices_of(cards: "Sequence[ModelCard]") -> "dict[str, Price]":
+    from avengers_pro.records.foreign import Price
 
     return {
         card.name: Price(card.input_price, card.output_price)
-        for card in read_pool(path)
+        for card in cards
         if card.input_price is not None and card.output_price is not None
     }
 
 
 def _list_prices(records: "Records") -> "dict[str, Price]":
-    """Look up list prices, by name, of the models that one would help; what is found is told, and what is not."""
-    from avengers_pro.gateway.prices import price_sources
-    from avengers_pro.records.foreign import Price, unpriced
+    """Look up list prices, by name, of the models that one would help."""
+    from avengers_pro.records.foreign import unpriced
     from avengers_pro.routing.pool import ModelCard
 
-    found: dict[str, Price] = {}
-    cards = [ModelCard(name=each.model) for each in unpriced(records) if each.with_tokens]
-    for source in price_sources(cards):
-        card = source.card
-        if card.input_price is None or card.output_price is None:
-            tell(f"{card.name}: {source.problem}")
-            continue
-        found[card.name] = Price(card.input_price, card.output_price)
-        prices = f"${card.input_price:g} and ${card.output_price:g} per million tokens"
-        tell(f"{card.name}: {prices}, the list price of {source.matched} ({source.origin})")
-        for note in source.notes:
-            tell(f"  {note}")
-    return found
+    return _prices_of(with_list_prices([ModelCard(name=each.model) for each in unpriced(records) if each.with_tokens]))
 
 
 def _tell_account(done: "Conversion", filled: dict[str, int]) -> None:

@@ -11,7 +11,7 @@ import click
 
 from avengers_pro.cli.console import print_table, progress_bar, tell
 from avengers_pro.cli.gateway_options import database_url, finish, need_serve
-from avengers_pro.cli.ledger import _since
+from avengers_pro.cli.moments import since_option
 from avengers_pro.cli.options import RECORDS_PATH, ROUTER_FOLDER, EmbeddingChoice
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _MOST_NAMED = 3
     "--ledger", "store", required=True, metavar="URL", help="The gateway's database, such as sqlite:///ledger.db."
 )
 @click.option("--router", "folder", required=True, type=ROUTER_FOLDER, help="Folder or URL of the router that decides.")
-@_since
+@since_option
 @click.option("--pool", type=RECORDS_PATH, help="gateway.toml: also check prices, and models by their upstream's name.")
 @click.option(
     "--all-routers", is_flag=True, help="Count what its predecessors of the same clusters decided as its own."

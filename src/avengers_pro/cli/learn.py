@@ -11,7 +11,7 @@ import click
 
 from avengers_pro.cli.console import dollars, percent, print_table, progress_bar, tell
 from avengers_pro.cli.gateway_options import config_option, database_url, finish, need_serve
-from avengers_pro.cli.ledger import _since
+from avengers_pro.cli.moments import since_option
 from avengers_pro.cli.options import RECORDS_PATH, ROUTER_FOLDER, EmbeddingChoice, RecordsChoice, checked_parent
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class _HalfLife(click.ParamType):  # type: ignore[type-arg]  # generic in new ve
     metavar="N|TIME",
     help="Decisions (5000) or time (14d) after which evidence halves.",
 )
-@_since
+@since_option
 @click.option("--pool", type=RECORDS_PATH, help="TOML with [[models]]: new models enter, those it lacks go.")
 @click.option("--recluster", is_flag=True, help="Fit the clusters anew on --records and the traffic's queries.")
 @click.option("--records", multiple=True, type=RECORDS_PATH, help="For --recluster: all records that there are.")

@@ -15,34 +15,15 @@ import click
 
 from avengers_pro.cli.console import dollars, print_table, progress_bar, tell
 from avengers_pro.cli.gateway_options import CONFIG, database_url, finish, need_serve, read_config, store_options
+from avengers_pro.cli.moments import DAY_S, Moment, since_option, until_option
 from avengers_pro.cli.options import RECORDS_PATH, checked_parent
 
 if TYPE_CHECKING:
     from avengers_pro.gateway.ledger import Filter, Ledger, Stats, Totals
 
 _JSON_COLUMNS = ("policy", "candidates", "clusters", "attempts")
-_UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SHOW_EVERY = 200
-
-
-class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic in new versions only
-    """A time in UTC, or how long ago; Unix seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read ``2026-08-01``, ``2026-08-01T12:00``, ``7d``, ``12h``."""
-        if isinstance(value, float):
-            return value
-        ago = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", value)
-        if ago is not None:
-            return time.time() - float(ago[1]) * _UNITS[ago[2]]
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a time like 2026-08-01T12:00 (UTC) nor an age like 7d or 12h", param, ctx)
-        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 class _Size(click.ParamType):  # type: ignore[type-arg]  # likewise
@@ -61,10 +42,6 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # likewise
         return int(float(found[1]) * _BYTES["" if unit == "B" else unit])
 
 
-_since = click.option("--since", type=_Moment(), metavar="TIME", help="2026-08-01T12:00 (UTC), or 7d, 12h ago.")
-_until = click.option("--until", type=_Moment(), metavar="TIME", help="Likewise; not included.")
-
-
 @click.group("ledger")
 def command() -> None:
     """Read and trim the ledger: a row for every request, with its decision, cost and outcome.
@@ -79,8 +56,8 @@ def command() -> None:
 
 @command.command("export")
 @click.option("-o", "--output", type=RECORDS_PATH, help="File to write; else stdout.")
-@_since
-@_until
+@since_option
+@until_option
 @click.option("--model", help="Only what this model answered.")
 @store_options
 def export(
@@ -105,8 +82,8 @@ def export(
 
 
 @command.command("stats")
-@_since
-@_until
+@since_option
+@until_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @store_options
 def stats(since: float | None, until: float | None, config: Path, store: str | None, *, as_json: bool) -> None:
@@ -128,7 +105,7 @@ def stats(since: float | None, until: float | None, config: Path, store: str | N
 
 
 @command.command("prune")
-@click.option("--older-than", type=_Moment(), metavar="TIME", help="Rows begun before: 90d, or 2026-08-01.")
+@click.option("--older-than", type=Moment(), metavar="TIME", help="Rows begun before: 90d, or 2026-08-01.")
 @click.option("--max-bytes", type=_Size(), metavar="SIZE", help="The oldest, until the rest fits: 500MB, 2GB.")
 @click.option("--dry-run", is_flag=True, help="Say how many would go, and remove none.")
 @store_options
@@ -140,7 +117,7 @@ def prune(older_than: float | None, max_bytes: int | None, config: Path, store: 
     need_serve("pruning the ledger", storing_only=True)
     if older_than is None and max_bytes is None and store is None and config.exists():
         kept = read_config(config).store
-        older_than = None if kept.retention_days is None else time.time() - kept.retention_days * _UNITS["d"]
+        older_than = None if kept.retention_days is None else time.time() - kept.retention_days * DAY_S
         max_bytes = kept.max_bytes
     if older_than is None and max_bytes is None:
         raise click.UsageError(f"nothing to go by: give --older-than or --max-bytes, or set them in {CONFIG} [store]")

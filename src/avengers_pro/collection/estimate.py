@@ -1,7 +1,7 @@
 """What asking will probably cost, before it is done."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ class Estimate:
 
 
 def estimate(plan: Plan) -> tuple[Mapping[str, Estimate], Estimate | None]:
-    """Estimate prompts, not tasks, whose calls are known to inspect alone.
+    """Estimate prompts; of a task see ``estimate_task``.
 
     Returns:
         By model; and the judge's, None if there is none to ask.
@@ -49,7 +49,7 @@ def estimate(plan: Plan) -> tuple[Mapping[str, Estimate], Estimate | None]:
     for card in plan.cards:
         known, mean = _history(plan, card)
         settings = settings_of(card, plan.asking)
-        per_answer = mean if mean is not None else float(plan.asking.max_tokens or ASSUMED_COMPLETION_TOKENS)
+        per_answer = _per_answer(plan, mean)
         calls, answered, chars = 0, 0, 0.0
         for prompt in plan.prompts:
             asked = asked_of(settings, prompt.messages)
@@ -71,6 +71,27 @@ def estimate(plan: Plan) -> tuple[Mapping[str, Estimate], Estimate | None]:
     return found, Estimate(judged, 0, judge_chars / CHARS_PER_TOKEN, tokens, cost, assumed=True)
 
 
+def estimate_task(plan: Plan, prompt_lengths: Sequence[int]) -> Mapping[str, Estimate]:
+    """Estimate a task, of whose calls the dataset's texts are known: one call a sample, without what the task adds.
+
+    Args:
+        plan: What to do.
+        prompt_lengths: Characters of each sample, from ``prompt_lengths`` of ``loading``.
+
+    Returns:
+        By model. What was answered before is not subtracted: which of the task's questions it answers is not known.
+    """
+    found: dict[str, Estimate] = {}
+    calls = len(prompt_lengths) * plan.samples
+    chars = float(sum(prompt_lengths) * plan.samples)
+    for card in plan.cards:
+        known, mean = _history(plan, card)
+        tokens = calls * _per_answer(plan, mean)
+        cost = expected_usd(card, chars, tokens)
+        found[card.name] = Estimate(calls, len(known), chars / CHARS_PER_TOKEN, tokens, cost, mean is None)
+    return found
+
+
 def total_usd(estimates: Mapping[str, Estimate], judge: Estimate | None) -> float:
     """Sum the estimates; NaN if a price is missing where something is to be paid."""
     parts = [*estimates.values(), *([] if judge is None else [judge])]
@@ -82,3 +103,7 @@ def _history(plan: Plan, card: ModelCard) -> tuple[frozenset[tuple[str, int, str
         return frozenset(), None
     with closing(Answers(plan.logs)) as answers:
         return answers.known(card.name), answers.mean_completion_tokens(card.name)
+
+
+def _per_answer(plan: Plan, mean: float | None) -> float:
+    return mean if mean is not None else float(plan.asking.max_tokens or ASSUMED_COMPLETION_TOKENS)

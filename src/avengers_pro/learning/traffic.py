@@ -1,7 +1,7 @@
 """What a gateway's ledger holds of its finished requests, as columns."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,20 @@ if TYPE_CHECKING:
     from avengers_pro.routing import Router
 
 _CHUNK = 2000
-_candidates = msgspec.json.Decoder(list[tuple[str, float | None, float | None, str | None]])
 _clusters = msgspec.json.Decoder(tuple[int, ...])
 Row = Mapping[str, Any]
+
+
+class _Candidate(msgspec.Struct, array_like=True, gc=False):
+    """What the ledger says of a model that could have been chosen; there are many, so they are no work for the gc."""
+
+    name: str
+    score: float | None
+    cost: float | None
+    removed: str | None
+
+
+_candidates = msgspec.json.Decoder(list[_Candidate])
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +93,10 @@ class Traffic:
     def __len__(self) -> int:
         """Number of requests."""
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        """Sizes, not contents: asyncio writes what a task returned, all of it."""
+        return f"Traffic({len(self)} requests, {len(self.models)} models)"
 
     def take(self, rows: Rows | Sequence[int] | NDArray[np.bool_]) -> "Traffic":
         """Keep these rows, in this order; a mask keeps the rows where it is True."""
@@ -153,14 +168,7 @@ class _Gathering:
         """Take in rows that follow those taken in before."""
         listed = [_candidates.decode(row["candidates"]) for row in rows]
         chosen, served, shadow = (self._places(rows, name) for name in ("model", "served_by", "shadow_model"))
-        for candidates in listed:
-            for name, *_ in candidates:
-                self._columns.setdefault(name, len(self._columns))
-        expected = np.full((2, len(rows), len(self._columns)), np.nan)
-        for place, candidates in enumerate(listed):
-            for name, score, cost, removed in candidates:
-                if removed is None:
-                    expected[:, place, self._columns[name]] = _number(score), _number(cost)
+        expected = self._expected(listed)
         vectors = self._vectors(rows)
         self._rows += len(rows)
         self._parts.append(
@@ -207,6 +215,19 @@ class _Gathering:
                 joined[field.name] = tuple(one for value in values for one in value)
         return Traffic(**{**joined, "models": tuple(self._columns)})
 
+    def _expected(self, listed: Sequence[Sequence[_Candidate]]) -> Floats:
+        """Return (2, n, m) expected scores and costs of the candidates that were not removed."""
+        flat = [one for candidates in listed for one in candidates]
+        for name in dict.fromkeys(one.name for one in flat):
+            self._columns.setdefault(name, len(self._columns))
+        kept = np.array([one.removed is None for one in flat], dtype=np.bool_)
+        places = np.repeat(np.arange(len(listed)), [len(candidates) for candidates in listed])[kept]
+        models = np.array([self._columns[one.name] for one in flat], dtype=np.intp)[kept]
+        expected = np.full((2, len(listed), len(self._columns)), np.nan)
+        for values, of in zip(expected, ("score", "cost"), strict=True):
+            values[places, models] = _floats(getattr(one, of) for one in flat)[kept]
+        return expected
+
     def _places(self, rows: Sequence[Row], name: str) -> NDArray[np.intp]:
         """Return (n,) columns of the models named in a column of the ledger; -1 = none."""
         names = [row.get(name) for row in rows]
@@ -243,12 +264,13 @@ def _is_routed(asked: str) -> bool:
     return asked == OWN_MODEL_NAME or asked.startswith((f"{OWN_MODEL_NAME}/", f"{OWN_MODEL_NAME}@"))
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
 def _numbers(rows: Sequence[Row], name: str) -> Floats:
-    return np.array([_number(row[name]) for row in rows], dtype=np.float64)
+    return _floats(row[name] for row in rows)
+
+
+def _floats(values: Iterable[float | None]) -> Floats:
+    """Return (n,) numbers, NaN for None."""
+    return np.array(list(values), dtype=np.float64)
 
 
 def _first_scored(row: Row) -> float:

@@ -249,48 +249,63 @@ def _fits(value: Any, kind: Any) -> bool:
 
 def write_jsonl(records: Records, path: Path) -> None:
     """Write one object a line, gzip by suffix; what is not known is left out, "no score" is null."""
-    encode = msgspec.json.Encoder().encode
-    lines = (encode(_row_object(records, row)) + b"\n" for row in range(len(records)))
     with path.open("wb") as raw:
         if path.suffix == ".gz":
             with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as stream:
-                stream.writelines(lines)
+                stream.writelines(_lines(records))
         else:
-            raw.writelines(lines)
+            raw.writelines(_lines(records))
 
 
-def _row_object(records: Records, row: int) -> dict[str, Any]:
-    known = {
-        "cost": records.costs,
-        "prompt_tokens": records.prompt_tokens,
-        "completion_tokens": records.completion_tokens,
-        "latency_ms": records.latency_ms,
-    }
-    scores: dict[str, float | None] = {}
-    usages: dict[str, dict[str, float]] = {}
-    for column, model in enumerate(records.models):
-        if records.listed[row, column]:
-            score = float(records.scores[row, column])
-            scores[model] = None if np.isnan(score) else score
-        usage = {
-            name: _number(name, float(value))
-            for name, values in known.items()
-            if values is not None and np.isfinite(value := values[row, column])
-        }
-        if usage:
-            usages[model] = usage
-    result: dict[str, Any] = {"query": records.queries[row], "records": scores}
-    if usages:
-        result["usages"] = usages
-    index = records.ids[row]
-    return result | {"dataset": records.datasets[row], "index": int(index) if _COUNT.fullmatch(index) else index}
+def _lines(records: Records) -> Iterator[bytes]:
+    """Encode rows block by block: a table's cells as Python objects take several times its own memory."""
+    encode = msgspec.json.Encoder().encode
+    for start in range(0, len(records), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        listed, scores = records.listed[block].tolist(), records.scores[block].tolist()
+        rows = zip(records.queries[block], records.datasets[block], records.ids[block], strict=True)
+        for (query, dataset, index), given, values, cells in zip(
+            rows, listed, scores, _usages(records, block), strict=True
+        ):
+            cases = zip(records.models, values, given, strict=True)
+            line: dict[str, Any] = {
+                "query": query,
+                "records": {model: value for model, value, is_given in cases if is_given},  # NaN is encoded as null
+            }
+            known = zip(records.models, cells, strict=True)
+            usages = {model: _Known(*cell) for model, cell in known if cell != _NOTHING}
+            if usages:
+                line["usages"] = usages
+            line["dataset"] = dataset
+            line["index"] = int(index) if _COUNT.fullmatch(index) else index
+            yield encode(line) + b"\n"
 
 
-def _number(name: str, value: float) -> float:
-    """Write whole token counts as integers, as long as those are exact."""
-    return int(value) if name.endswith("tokens") and value.is_integer() and value < _EXACT else value
+class _Known(_Usage, omit_defaults=True, gc=False):
+    """A usage to be written: what is not known is left out."""
 
 
+def _usages(records: Records, block: slice) -> list[list[list[float | None]]]:
+    """Return cells as ``_Usage`` takes them, None where a value is not known; whole token counts become integers."""
+    shape = (*records.scores[block].shape, len(_USAGE_ARRAYS))
+    cells = np.full(shape, None, dtype=object)
+    for position, name in enumerate(_USAGE_ARRAYS):
+        values = getattr(records, name)
+        if values is None:
+            continue
+        values = values[block]
+        known = np.isfinite(values)
+        cells[known, position] = values[known]
+        if name.endswith("tokens"):
+            whole = known & (values == np.floor(values)) & (values < _EXACT)
+            cells[whole, position] = values[whole].astype(np.int64)
+    found: list[list[list[float | None]]] = cells.tolist()
+    return found
+
+
+_BLOCK_ROWS = 1024
+_NOTHING = [None] * len(_USAGE_ARRAYS)
 _EXACT = 2.0**53
+"""Below it every whole number is exact."""
 _COUNT = re.compile("0|[1-9][0-9]{0,17}")
 """What reads back as the same text after being written as a number."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from avengers_pro.gateway.ledger.database import Database
@@ -14,6 +14,14 @@ _READING = "reading decisions"
 _CHUNK = 500
 """Decisions that an export holds at once; each chunk is a transaction of its own, so that a long export does not keep
 SQLite from trimming its log."""
+_OF_THESE: BindParameter[str] = bindparam("ids", expanding=True)
+_TEXTS = select(texts.c.id, texts.c.part, texts.c.text).where(texts.c.id.in_(_OF_THESE))
+_VECTORS = select(vectors.c.id, vectors.c.vector).where(vectors.c.id.in_(_OF_THESE))
+_FEEDBACK = (
+    select(feedback.c.id, feedback.c.at, feedback.c.score, feedback.c.comment, feedback.c.key)
+    .where(feedback.c.id.in_(_OF_THESE))
+    .order_by(feedback.c.number)
+)
 
 
 async def read_decision(database: Database, decision_id: str) -> dict[str, Any] | None:
@@ -66,17 +74,19 @@ def _completing(query: Select[Any]) -> Any:
 
 async def _complete(connection: AsyncConnection, query: Select[Any]) -> list[dict[str, Any]]:
     """Return rows with their texts, vectors and all their feedback, oldest first."""
-    rows: list[dict[str, Any]] = [dict(row) for row in (await connection.execute(query)).mappings()]
+    found = await connection.execute(query)
+    names = tuple(found.keys())
+    rows = [dict(zip(names, row, strict=True)) for row in found]
     by_id = {row["id"]: row for row in rows}
     for row in rows:
         row |= {"text": None, "answer": None, "vector": None, "feedback": []}
-    for text in await connection.execute(select(texts).where(texts.c.id.in_(list(by_id)))):
-        by_id[text.id][text.part] = text.text
-    for kept in await connection.execute(select(vectors).where(vectors.c.id.in_(list(by_id)))):
-        by_id[kept.id]["vector"] = kept.vector
-    said = select(feedback).where(feedback.c.id.in_(list(by_id))).order_by(feedback.c.number)
-    for one in await connection.execute(said):
-        by_id[one.id]["feedback"].append({"at": one.at, "score": one.score, "comment": one.comment, "key": one.key})
+    ids = {"ids": list(by_id)}
+    for decision, part, text in await connection.execute(_TEXTS, ids):
+        by_id[decision][part] = text
+    for decision, vector in await connection.execute(_VECTORS, ids):
+        by_id[decision]["vector"] = vector
+    for decision, at, score, comment, key in await connection.execute(_FEEDBACK, ids):
+        by_id[decision]["feedback"].append({"at": at, "score": score, "comment": comment, "key": key})
     return rows
 
 
