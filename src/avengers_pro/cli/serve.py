@@ -12,6 +12,7 @@ import click
 
 from avengers_pro.cli.console import tell
 from avengers_pro.cli.gateway_options import config_option, finish, need_serve, read_config
+from avengers_pro.cli.ray_serving import RayServing, on_ray_options
 from avengers_pro.errors import AvengersProError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _KEY = re.compile(r"([A-Za-z_][\w.\[\]-]*)(?: \([^)]*\))?: (.*)", re.DOTALL)
 @click.option(
     "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that share the port."
 )
+@on_ray_options
 @click.option("--insecure", is_flag=True, help="Let whoever reaches it use it without a key.")
 def command(
     router: str,
@@ -39,6 +41,9 @@ def command(
     host: str | None,
     port: int | None,
     workers: int,
+    engine: str,
+    replicas: tuple[int, int] | None,
+    busy: float | None,
     *,
     check: bool,
     as_json: bool,
@@ -56,14 +61,16 @@ def command(
       avengers-pro serve router/ --config gateway.toml --port 8080
       avengers-pro serve router/ --config gateway.toml --workers 4
       avengers-pro serve s3://bucket/routers --config gateway.toml
+      avengers-pro serve router/ --config gateway.toml --engine ray-serve --replicas 1:8
     """  # noqa: D301
     if as_json and not check:
         raise click.UsageError("--json belongs to --check")
+    on_ray = RayServing.of(engine, replicas, busy, workers)
     need_serve("serving")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a decision's products are small: threads would only spin
     try:
         settings = _with_options(read_config(config), host, port, insecure=insecure)
-        findings = _findings(router, settings)
+        findings = [*(on_ray.findings(settings) if on_ray else ()), *_findings(router, settings)]
     except AvengersProError as error:
         if not check:
             raise
@@ -75,6 +82,9 @@ def command(
         tell(_line(finding, config))
     if _errors(findings) or settings is None:
         raise AvengersProError(f"{config} cannot be served like this")
+    if on_ray is not None:
+        on_ray.serve(router, settings)
+        return
     if workers > 1:
         from avengers_pro.gateway.workers import run_workers
 

@@ -72,8 +72,8 @@ def run(
         timeout_keep_alive=_KEEP_ALIVE_S,
     )
     config.load()
-    config.lifespan_class = _Lifespan
-    running = _Server(config, app, server.drain_timeout, url_of(server.host, listeners[0]), started)
+    config.lifespan_class = Lifespan
+    running = _Server(config, app, server.drain_timeout, url_of(server.host, listeners[0].getsockname()[1]), started)
     told = logging.getLogger("uvicorn.error")
     told.addFilter(_is_news)
     try:
@@ -88,7 +88,7 @@ def run(
         raise AvengersProError(failure or "the gateway did not start; the log says why")
 
 
-def _spare_collections() -> None:
+def spare_collections() -> None:
     """Settle down after the start: keep the garbage collector from walking what stays, and give memory back.
 
     What is there now stays; requests leave little behind that is cyclic. Measured: a fifth of a request's CPU.
@@ -101,12 +101,17 @@ def _spare_collections() -> None:
         trim(0)
 
 
-class _Lifespan(LifespanOn):
-    """Keeps the reason why the application did not start for who called ``run``."""
+class Lifespan(LifespanOn):
+    """Starts and stops an application, and keeps the reason why it did not start.
+
+    Attributes:
+        failure: That reason; None = it gave none.
+    """
 
     failure: str | None = None
 
     async def send(self, message: LifespanSendMessage) -> None:
+        """Take what the application says."""
         if message["type"] == "lifespan.startup.failed":
             self.failure, message["message"] = message.get("message"), ""
         await super().send(message)
@@ -124,7 +129,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
-        _spare_collections()
+        spare_collections()
         if self._when_started is not None:
             self._when_started(self._url)
         _log.info("listening", extra={"url": self._url, "router": self._gateway.decider.fingerprint[:12]})
@@ -263,7 +268,14 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...], *, s
     return listener
 
 
-def url_of(host: str, listener: socket.socket) -> str:
-    """Return where a client on this machine reaches it, without a slash at the end."""
-    reached = _EVERYWHERE.get(host, host).strip("[]")
-    return f"http://{f'[{reached}]' if ':' in reached else reached}:{listener.getsockname()[1]}"
+def url_of(host: str, port: int, *, seen_from: str | None = None) -> str:
+    """Return where a client reaches it, without a slash at the end.
+
+    Args:
+        host: What is listened on.
+        port: Likewise.
+        seen_from: Name under which a client knows this machine, where every address is listened on; None = the
+            client is on it.
+    """
+    reached = ((seen_from or _EVERYWHERE[host]) if host in _EVERYWHERE else host).strip("[]")
+    return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"

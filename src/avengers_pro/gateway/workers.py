@@ -79,7 +79,7 @@ def run_workers(
         server = msgspec.structs.replace(settings.server, port=places[0].getsockname()[1])
         settings = msgspec.structs.replace(settings, server=server)
         with _metrics_folder():
-            _Supervisor(router, settings, count).run(lambda: started(url_of(host, places[0])) if started else None)
+            _Supervisor(router, settings, count).run(lambda: started(url_of(host, server.port)) if started else None)
     finally:
         for place in places:
             place.close()

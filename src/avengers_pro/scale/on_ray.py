@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, TypeVar
 
 from avengers_pro.errors import AvengersProError, EngineError, MissingExtraError
@@ -129,21 +130,59 @@ def ray_engine(
         MissingExtraError: If Ray is not installed.
         EngineError: If the cluster cannot be reached.
     """
+    with connected(address, "ray.data", "--engine ray", store_bytes=store_bytes, spill_folder=spill_folder):
+        yield RayEngine(far=address is not None)
+
+
+@contextmanager
+def connected(
+    address: str | None,
+    library: str,
+    purpose: str,
+    *,
+    store_bytes: int,
+    num_cpus: int | None = None,
+    spill_folder: str | None = None,
+) -> Iterator[str | None]:
+    """Connect to a cluster, or start a quiet Ray on this machine, and leave it at the end.
+
+    Args:
+        address: ``ray://host:port`` of a cluster's client server; None = start one here.
+        library: What of Ray is needed, such as ``ray.data``.
+        purpose: What it is needed for, in words.
+        store_bytes: Shared memory of a Ray started here.
+        num_cpus: How many processes that ask for a core a Ray started here lets run; None = one for each core.
+        spill_folder: Where what does not fit goes; None = Ray's folder of the session.
+
+    Yields:
+        Folder of the session of a Ray started here, with its logs; None = of a cluster, it is not known.
+
+    Raises:
+        MissingExtraError: If Ray, or this part of it, is not installed.
+        EngineError: If the cluster cannot be reached.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
-        import ray.data
+
+        import_module(library)
     except ModuleNotFoundError as error:
-        raise MissingExtraError("ray", "scale", "--engine ray") from error
+        raise MissingExtraError("ray", "scale", purpose) from error
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     spill = {} if spill_folder is None else {"object_spilling_directory": spill_folder}
-    here = {"address": "local", "include_dashboard": False, "object_store_memory": store_bytes, **spill}
+    here = {
+        "address": "local",
+        "include_dashboard": False,
+        "object_store_memory": store_bytes,
+        "num_cpus": num_cpus,
+        **spill,
+    }
     try:
-        ray.init(**quiet, **(here if address is None else {"address": address}))
+        context = ray.init(**quiet, **(here if address is None else {"address": address}))
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise EngineError(f"Ray at {address or 'this machine'} cannot be used: {error}") from error
     try:
-        yield RayEngine(far=address is not None)
+        yield context.address_info["session_dir"] if address is None else None
     finally:
         ray.shutdown()
 
