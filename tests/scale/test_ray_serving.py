@@ -24,6 +24,8 @@ from avengers_pro.cli.main import program
 from avengers_pro.demo.provider import Speed, create_provider, serving
 from avengers_pro.errors import EngineError
 from avengers_pro.gateway.ledger import Ledger
+from avengers_pro.routing import Router
+from avengers_pro.routing.publishing import publish, use, versions
 from cli.served import CHAT, post, wait_for, write_config
 from gateway.ledger_stores import execute, needs_postgresql, open_ledger, postgresql_url
 
@@ -67,6 +69,11 @@ class Served:
         """Return which processes wrote the ledger's rows."""
         return {row[0] for row in asyncio.run(execute(self.store, "SELECT DISTINCT process FROM decisions"))}
 
+    def routers(self):
+        """Return the router of the latest row of each process."""
+        latest = "SELECT DISTINCT ON (process) process, router FROM decisions ORDER BY process, at DESC"
+        return dict(asyncio.run(execute(self.store, latest)))
+
     def present(self):
         """Return how many processes have not taken leave of the ledger."""
         return asyncio.run(execute(self.store, "SELECT count(*) FROM processes"))[0][0]
@@ -95,15 +102,24 @@ def below(pid):
 
 @pytest.fixture(scope="module")
 def router(tmp_path_factory, sample, sample_vectors):
-    from avengers_pro.routing import Router
-
     folder = tmp_path_factory.mktemp("ray-serve") / "router"
     Router.fit(sample.take(range(0, 2000, 10)), vectors=sample_vectors[::10]).save(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory, router):
+def place(tmp_path_factory, router, sample, sample_vectors):
+    """Two published versions, the first in use."""
+    folder = tmp_path_factory.mktemp("published")
+    Router.fit(sample.take(range(0, 2000, 20)), vectors=sample_vectors[::20]).save(folder / "other")
+    place = (folder / "routers").as_uri()
+    publish(folder / "other", place, "second")
+    publish(router, place, "first")
+    return place
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, place):
     folder = tmp_path_factory.mktemp("served")
     for store in postgresql_url():
         asyncio.run(ready(store))
@@ -111,7 +127,7 @@ def served(tmp_path_factory, router):
             tables = f'[server]\nport = 0\n[store]\nurl = "{store}"\n'
             config = write_config(folder / "gateway.toml", provider, tables)
             # Not -W error: Ray itself warns where it is imported.
-            command = [sys.executable, "-m", "avengers_pro", "serve", str(router), "--config", str(config)]
+            command = [sys.executable, "-m", "avengers_pro", "serve", place, "--config", str(config)]
             with (folder / "said").open("wb") as said:
                 process = subprocess.Popen(
                     [*command, "--engine", "ray-serve", "--replicas", "2"], cwd=folder, stderr=said
@@ -168,6 +184,19 @@ def test_a_client_that_goes_ends_the_upstreams_answer(served):
     connection.close()
     row = wait_for(lambda: (row := served.rows()[decision])["outcome"] is not None and row, "the end in the ledger")
     assert row["outcome"] == "client-gone"
+
+
+def test_replicas_follow_the_place_and_go_back(served, place):
+    known = {version.name: version.fingerprint for version in versions(place)}
+    assert set(served.routers().values()) == {known["first"]}
+    for version in ("second", "first"):
+        use(version, place)
+        wait_for(
+            lambda version=version: (
+                served.ask(max_tokens=1) and list(served.routers().values()) == [known[version]] * 2
+            ),
+            f"the {version} version in both replicas",
+        )
 
 
 def test_a_killed_replica_is_replaced_and_no_delivered_answer_lacks_its_row(served):

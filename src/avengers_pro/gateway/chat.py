@@ -229,8 +229,8 @@ async def _cancelled(gateway: "Gateway", send: Send, plan: Plan, course: Course,
     """End a request whose client has left, whose time is up, or whose gateway ends; a complete answer stays so."""
     if course.outcome == "ok":
         return
-    course.outcome = "client-gone" if watch.is_gone else "timeout" if watch.is_late else "shutdown"
-    if watch.is_gone:
+    course.outcome = "client-gone" if watch.is_gone else "timeout" if watch.is_late else gateway.cancelled_by
+    if course.outcome == "client-gone":
         return
     server, refusal = gateway.settings.server, _shutting_down()
     if watch.is_late:

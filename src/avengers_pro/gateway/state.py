@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from avengers_pro.errors import AvengersProError, UnreachableRouterError
 from avengers_pro.gateway.access import Access, Keys, check_binding, read_session_secret
@@ -59,6 +60,7 @@ class Gateway:
         watching: Metrics that show drift.
         tracing: Spans.
         running: Requests being answered.
+        cancelled_by: What it means if the server cancels a request.
         drawings: What draws the charts of the dashboard.
     """
 
@@ -94,6 +96,7 @@ class Gateway:
         self._told = ""
         self._stated = settings.models
         self.running = 0
+        self.cancelled_by: Literal["shutdown", "client-gone"] = "shutdown"
         self.drawings = Drawings()
         self.is_ready = False
         self._redact = settings.store.patterns

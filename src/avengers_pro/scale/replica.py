@@ -35,7 +35,9 @@ class Replica:
         if folder is not None:
             os.chdir(folder)
         set_up_logging(settings.logging)
-        self._started = await _Started.of(create_app(router, settings))
+        app = create_app(router, settings)
+        app.gateway.cancelled_by = "client-gone"  # Ray cancels requests for no other reason
+        self._started = await _Started.of(app)
         spare_collections()
 
     def __serve_build_asgi_app__(self) -> "_Started":
