@@ -274,6 +274,7 @@ def test_the_demo_serves_and_its_simulated_clients_keep_it_busy(tmp_path, shell)
     with program(tmp_path, *arguments) as running:
         url = running.said(r"base_url +(http://\S+)/v1", on="out")
         running.said(r"(Ctrl-C)", on="out")
+        running.said(r"(fitting the demo's router, once, on simulated records)")
         assert "simulated" in running.out
 
         def rated():

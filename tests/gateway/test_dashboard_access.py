@@ -180,7 +180,7 @@ def test_only_administrators_reload(guarded):
 @pytest.mark.parametrize("path", CHANGES)
 def test_changes_need_the_token_of_the_session(guarded, path):
     admin, other = logged_in(guarded, "admin"), logged_in(guarded, "admin")
-    for token in ("", "0" * 64, other.ask("/dashboard").csrf):
+    for token in ("", "0" * 64, "\u00fc", other.ask("/dashboard").csrf):
         assert admin.ask(path, {"csrf": token}).status == 403
     good = admin.ask("/dashboard").csrf
     assert admin.ask(path, {"csrf": good}, origin="https://evil.example").status == 403

@@ -17,6 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "build" / "axe" / "axe.min.js"
 SHOTS = ROOT / "build" / "screenshots"
 WIDTHS = {"wide": 1280, "narrow": 390}
+CUT_OFF = """[...document.querySelectorAll('.chart svg .role-legend text')].filter((text) =>
+  text.getBoundingClientRect().right > text.closest('svg').getBoundingClientRect().right
+).map((text) => text.textContent)"""
+"""What legends say beyond the edge of their charts."""
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
@@ -116,6 +120,7 @@ def test_every_page_is_sound_in_both_themes_and_widths(busy, look, name):
             if name == "playground":
                 page.locator("#candidates tr").first.wait_for()
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (theme, width)
+            assert page.evaluate(CUT_OFF) == [], (theme, width)
             page.screenshot(path=SHOTS / f"{name}-{theme}-{size}.png", full_page=True)
             findings += [(theme, size, *barrier) for barrier in barriers(page)]
             page.close()

@@ -78,8 +78,9 @@ def test_a_broken_version_is_refused_once_and_the_old_router_goes_on(pair, secon
 
 
 @pytest.mark.parametrize("pointer", ["../second\n", "/\n", "v1/..\n", "v9\n", "v2"])
-def test_a_pointer_that_leads_nowhere_is_refused(pair, second_folder, tmp_path, pointer):
-    url = f"file://{tmp_path}/published"
+@pytest.mark.parametrize("scheme", ["file://", ""])
+def test_a_pointer_that_leads_nowhere_is_refused(pair, second_folder, tmp_path, pointer, scheme):
+    url = f"{scheme}{tmp_path}/published"
     shutil.copytree(second_folder, tmp_path / "second")
     gateways = pair(url)
     publish(second_folder, url, "v2")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -110,10 +111,12 @@ def test_a_damaged_router_is_not_published(routers, url, tmp_path):
     assert versions(url) == ()
 
 
-@pytest.mark.parametrize("name", ["../x", "..", "/etc", "a/b", "", ".hidden", "a b", "v\n1", "current", "x" * 101])
+@pytest.mark.parametrize(
+    "name", ["../x", "..", "/etc", "a/b", "", ".hidden", "a b", "v\n1", "current", "Current", "x" * 101]
+)
 def test_names_that_would_lead_elsewhere_are_refused(routers, tmp_path, name):
     place = tmp_path / "published"
-    for act in (lambda: publish(routers[0], str(place), name or " "), lambda: use(name, str(place))):
+    for act in (lambda: publish(routers[0], str(place), name), lambda: use(name, str(place))):
         with pytest.raises(ArtifactError, match="no name of a version"):
             act()
 
@@ -130,6 +133,45 @@ def test_a_pointer_that_leads_elsewhere_or_is_cut_off_is_refused(routers, tmp_pa
     (tmp_path / "published" / CURRENT).write_bytes(pointer)
     with pytest.raises(ArtifactError, match=r"current"):
         Router.load(url)
+
+
+def test_a_path_may_have_spaces_and_any_letters(routers, tmp_path):
+    place = tmp_path / "our r\u00f6uters 100%"
+    publish(routers[0], str(place), "v1")
+    assert sorted(each.name for each in place.iterdir()) == ["current", "v1"]
+    assert model_of(place) == model_of(f"file://{place}") == model_of(routers[0])
+    assert [one.name for one in versions(str(place))] == ["v1"]
+
+
+def test_whoever_publishes_at_the_same_time_is_not_in_the_way(routers, tmp_path):
+    place = f"file://{tmp_path}/published"
+    for number in (0, 1):
+        publish(routers[number], place, f"v{number}")
+
+    def often(number):
+        for _ in range(100):
+            use(f"v{number}", place)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(often, number % 2) for number in range(4)]:
+            done.result()
+    assert model_of(place) in {model_of(router) for router in routers}
+    assert sorted(each.name for each in (tmp_path / "published").iterdir()) == ["current", "v0", "v1"]
+
+
+def test_publishing_again_that_is_interrupted_leaves_the_version_whole(routers, tmp_path, monkeypatch):
+    place = tmp_path / "published"
+    publish(routers[0], str(place), "v1")
+
+    def interrupted(source, target, **_):
+        Path(target).write_bytes(Path(source).read_bytes()[:100])
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(shutil, "copyfile", interrupted)
+    with pytest.raises(UnreachableRouterError, match="the disk is full"):
+        publish(routers[0], str(place), "v1")
+    assert Router.load(place / "v1").models == Router.load(routers[0]).models
+    assert sorted(each.name for each in (place / "v1").iterdir()) == [HEADER, ARRAYS]
 
 
 def test_a_pointer_may_be_written_by_hand(routers, tmp_path):

@@ -53,6 +53,8 @@ def test_repeats_and_bad_lines_are_told(some, tmp_path):
         (["fit", "{source}/nothing*", "-o", "{out}"], 1, "no such file"),
         (["route", "{router}", "--input", "{source}"], 2, "name it with --output"),
         (["evaluate", "{source}/part-0000.jsonl", "--engine", "spark"], 1, "there is no engine 'spark'"),
+        (["evaluate", "{source}/part-0000.jsonl", "--engine", "ray://"], 1, "there is no engine 'ray://'"),
+        (["evaluate", "{source}/part-0000.jsonl", "--engine", "ray://host"], 1, "use local, ray, or ray://host:port"),
         (["route", "{router}", "a text", "--engine", "ray"], 2, "--engine goes with --input"),
     ],
 )

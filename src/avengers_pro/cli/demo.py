@@ -166,6 +166,7 @@ def _fit_if_needed(folder: Path) -> None:
     try:
         Router.load(folder)
     except ArtifactError:
+        tell("fitting the demo's router, once, on simulated records")
         Router.fit(read_records(sample_path()).records).save(folder)
 
 

@@ -24,7 +24,7 @@ _KEPT = 4
 
 def is_version(name: str) -> bool:
     """Whether a version can have this name: it becomes the name of a folder."""
-    return _VERSION.fullmatch(name) is not None and name != CURRENT
+    return _VERSION.fullmatch(name) is not None and name.lower() != CURRENT  # some file systems see no capitals
 
 
 def checked_version(name: str, where: str) -> str:
@@ -85,10 +85,10 @@ class RouterPlace:
             ArtifactError: If ``current`` names no version.
         """
         if self._remote is None:
+            folder, said = self._followed()
             with suppress(OSError):
-                folder, said = self._followed()
                 return f"{said!r} {(folder / HEADER).stat().st_mtime_ns}"
-            return None
+            return repr(said) if said else None  # a version is named that is not there: loading it says so
         pointer = self._remote.read(CURRENT)
         if pointer is not None:
             return repr(pointer)

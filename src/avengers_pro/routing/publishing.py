@@ -44,7 +44,7 @@ def publish(router: Path, url: str, name: str | None = None) -> str:
     place = _opened(url)
     artifact.load(router)
     header = artifact.read_file(router / HEADER)
-    version = checked_version(name or header_fingerprint(header)[:12], place.shown)
+    version = checked_version(header_fingerprint(header)[:12] if name is None else name, place.shown)
     there = place.read(f"{version}/{HEADER}")
     if there is not None and there != header:
         raise ArtifactError(
@@ -89,7 +89,8 @@ def versions(url: str) -> tuple[Version, ...]:
 
 
 def _opened(url: str) -> RemoteFolder:
-    return RemoteFolder(url if is_url(url) else Path(url).absolute().as_uri())
+    # not as_uri(): fsspec takes %20 for a part of the name
+    return RemoteFolder(url if is_url(url) else f"file://{Path(url).absolute().as_posix()}")
 
 
 def _point(place: RemoteFolder, version: str) -> None:

@@ -1,8 +1,10 @@
 """A folder behind a URL, by fsspec; whatever a file system raises, and however long it takes, is contained."""
 
 import re
+import secrets
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
@@ -60,24 +62,20 @@ class RemoteFolder:
         self._done(f"fetching {name}", lambda system, root: system.get_file(f"{root}/{name}", str(path)), _TRANSFER_S)
 
     def store(self, name: str, path: Path) -> None:
-        """Copy a local file here, folders included."""
+        """Copy a local file here, folders included; an interrupted copy leaves what was there."""
 
         def put(system: Any, root: str) -> None:
             system.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
-            system.put_file(str(path), f"{root}/{name}")
+            _write_whole(system, f"{root}/{name}", lambda to: system.put_file(str(path), to))
 
         self._done(f"storing {name}", put, _TRANSFER_S)
 
     def replace(self, name: str, content: bytes) -> None:
-        """Write a small file; where files are not replaced as a whole by themselves, by renaming another one."""
+        """Write a small file as a whole: whoever reads it sees the old content or the new."""
 
         def write(system: Any, root: str) -> None:
             system.makedirs(root, exist_ok=True)
-            if not _is_local(system):
-                system.pipe_file(f"{root}/{name}", content)
-                return
-            system.pipe_file(f"{root}/.{name}.part", content)
-            system.mv(f"{root}/.{name}.part", f"{root}/{name}")
+            _write_whole(system, f"{root}/{name}", lambda to: system.pipe_file(to, content))
 
         self._done(f"writing {name}", write, LOOK_S)
 
@@ -178,6 +176,21 @@ def _content(system: Any, path: str) -> bytes | None:
         return bytes(system.cat_file(path))
     except FileNotFoundError:
         return None
+
+
+def _write_whole(system: Any, path: str, write: Callable[[str], object]) -> None:
+    """Write a file; where that does not replace it as a whole, by renaming another one, which is nobody else's."""
+    if not _is_local(system):
+        write(path)
+        return
+    folder, _, name = path.rpartition("/")
+    part = f"{folder}/.{name}.{secrets.token_hex(8)}.part"
+    try:
+        write(part)
+        system.mv(part, path)
+    finally:
+        with suppress(FileNotFoundError):
+            system.rm_file(part)
 
 
 def _is_local(system: Any) -> bool:

@@ -1,5 +1,6 @@
 """Where the parts of a dataset are worked on: in this process, or on Ray. Both call the same work on the same parts."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
@@ -10,6 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Progress = Callable[[str, int, int], None]
 """Called with (what, parts done, parts in all)."""
+_CLUSTER = re.compile(r"ray://\S+:\d{1,5}")
 
 
 class Engine(Protocol):
@@ -58,7 +60,7 @@ def opened(engine: str) -> Iterator[Engine]:
     """
     if engine == "local":
         yield LocalEngine()
-    elif engine == "ray" or engine.startswith("ray://"):
+    elif engine == "ray" or _CLUSTER.fullmatch(engine):
         from avengers_pro.scale.on_ray import ray_engine
 
         with ray_engine(None if engine == "ray" else engine) as found:

@@ -35,7 +35,8 @@ def _colour(title: str | None = None) -> "alt.Color":
     import altair as alt
 
     scale: Any = {"domain": ["$models"], "range": ["$colours"]}
-    legend = alt.Legend(orient="bottom", columns=3, title=title, labelLimit=260, symbolType="square")
+    columns = alt.ExprRef("width < 480 ? 1 : 3")  # on a narrow screen names of models would be cut off
+    legend = alt.Legend(orient="bottom", columns=columns, title=title, labelLimit=260, symbolType="square")
     return alt.Color("model:N", scale=scale, legend=legend)
 
 

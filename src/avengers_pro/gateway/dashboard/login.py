@@ -115,7 +115,7 @@ class Door:
         origin, host = request.headers.get("origin"), request.headers.get("host", "")
         is_ours = origin is None or origin.partition("://")[2] == host
         claims = self._read(request.cookies.get(COOKIE, ""))
-        if not is_ours or claims is None or not hmac.compare_digest(self._token(claims.name), token or ""):
+        if not is_ours or claims is None or not _equal(self._token(claims.name), token or ""):
             raise RefusedError(403, "this page is out of date or not ours; load it again and repeat", code="csrf")
 
     def _caller(self, claims: _Claims) -> Caller | None:
@@ -133,7 +133,7 @@ class Door:
 
     def _read(self, cookie: str) -> _Claims | None:
         body, _, signature = cookie.partition(".")
-        if not hmac.compare_digest(self._sign("session", body).encode(), signature.encode()):
+        if not _equal(self._sign("session", body), signature):
             return None
         try:
             claims = msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=_Claims)
@@ -146,6 +146,11 @@ class Door:
 
     def _sign(self, purpose: str, text: str) -> str:
         return hmac.new(self._gateway.session_secret, f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
+
+
+def _equal(own: str, given: str) -> bool:
+    """Compare in constant time; as bytes, because texts with other letters than ASCII cannot be compared so."""
+    return hmac.compare_digest(own.encode(), given.encode("utf-8", "replace"))
 
 
 def set_cookie(response: Response, request: Request, cookie: str) -> None:
