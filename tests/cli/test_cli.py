@@ -94,6 +94,7 @@ def test_route_json_and_explain(shell, router):
     assert told["model"] == told["candidates"][0]["model"]
     explained = json.loads(shell("route", router, "What is 2 + 2?", "--json", "--explain").out)
     assert explained["by_alpha"][0]["from"] == 0
+    assert "inf " not in shell("route", router, "What is 2 + 2?", "--explain", "--max-cost", 1e-9).out
     text = shell("route", router, "What is 2 + 2?", "--explain").out
     assert "Candidates" in text
     assert "By alpha" in text

@@ -35,6 +35,7 @@ def test_publishing_listing_and_going_back(shell, routers):
     rows = json.loads(shell("publish", "--list", "published", "--json").out)
     assert [(row["version"], row["current"]) for row in rows] == sorted([("v1", False), (name, True)])
     assert shell("publish", "--use", "v1", "published").code == 0
+    assert "nothing is published there" in shell("publish", "--list", "elsewhere").err
     listed = shell("publish", "--list", "published")
     assert [line.split()[-1] for line in listed.out.splitlines() if line.startswith("v1")] == ["yes"]
     for verb in (("inspect",), ("models", "list"), ("route", "--json")):

@@ -58,6 +58,9 @@ def _show(found: "tuple[Version, ...]", *, as_json: bool) -> None:
         rows = [{"version": one.name, "fingerprint": one.fingerprint, "current": one.is_current} for one in found]
         click.echo(json.dumps(rows, indent=2))
         return
+    if not found:
+        tell("nothing is published there; see --help")
+        return
     print_table(
         "Versions",
         ["version", "fingerprint", "in use"],

@@ -1,6 +1,7 @@
 """``avengers-pro route``: a model for one query, or for a file of queries."""
 
 import json
+import math
 import sys
 from dataclasses import replace
 from itertools import islice
@@ -182,7 +183,7 @@ def _print_explanation(explanation: "Explanation") -> None:
                 f"{candidate.low:.2f} to {candidate.high:.2f}",
                 dollars(candidate.expected_cost),
                 str(candidate.observations),
-                f"{candidate.utility:.3f}",
+                f"{candidate.utility:.3f}" if math.isfinite(candidate.utility) else "-",
                 candidate.removed or "",
             ]
             for candidate in decision.candidates
@@ -203,6 +204,7 @@ def _print_explanation(explanation: "Explanation") -> None:
 def _print_grounds(explanation: "Explanation") -> None:
     """Print what each level of clusters added, and when others would win."""
     if explanation.contributions:
+        click.echo()
         leading = list(explanation.contributions[0].scores)
         print_table(
             "What each level of clusters adds to the expected score",
