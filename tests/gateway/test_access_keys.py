@@ -186,10 +186,10 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(tmp_path):
             await engine.dispose()
 
     (tmp_path / "notes.txt").write_text("no database" * 100, encoding="utf-8")
-    with pytest.raises(StoreError, match=r"notes\.txt: cannot make the table of keys: file is not a database"):
+    with pytest.raises(StoreError, match=r"notes\.txt: cannot make the tables .*: file is not a database"):
         asyncio.run(run(f"sqlite+aiosqlite:///{tmp_path / 'notes.txt'}"))
     pytest.importorskip("asyncpg")
-    with pytest.raises(StoreError, match="cannot make the table of keys") as caught:
+    with pytest.raises(StoreError, match="cannot make the tables of keys and sessions") as caught:
         asyncio.run(run("postgresql+asyncpg://gateway:hunter2@127.0.0.1:1/ledger"))
     assert "127.0.0.1:1/ledger" in str(caught.value)
     assert "hunter2" not in str(caught.value)
