@@ -8,12 +8,13 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 from datasets import assert_same_router, in_parts
 
-from avengers_pro.errors import RecordsError
+from avengers_pro.errors import EngineError, RecordsError
 from avengers_pro.evaluation import Protocol, evaluate
 from avengers_pro.records import write_records
 from avengers_pro.routing import Router, build_method
@@ -101,6 +102,11 @@ def test_a_bad_line_is_named_from_a_worker(ray_here, sample, tmp_path):
         file.write('{"query": "q", "records": {"a": "good"}}\n')
     with pytest.raises(RecordsError, match=r"part-0002\.jsonl:51: records\[a\]"):
         fit_dataset([source], OURS, ray_here)
+
+
+def test_a_fault_in_a_worker_is_told_as_it_was_there(ray_here):
+    with pytest.raises(EngineError, match=r"could not finish the work: ValueError: int\(\) base must be"):
+        list(ray_here.run(partial(int, base=99), ["3"]))
 
 
 def test_a_killed_worker_loses_and_repeats_nothing(ray_here, folder, sample, tmp_path):

@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,6 +17,7 @@ Result = TypeVar("Result")
 
 STORE_BYTES = 1 << 30
 """Shared memory of a Ray that we start; what does not fit is spilled to disk."""
+_ERROR = re.compile(r"^(?:\w+\.)*\w+(?:Error|Exception): .+", re.MULTILINE)
 _NEURAL = ("model2vec:", "sentence-transformers:")
 
 
@@ -42,8 +44,14 @@ class RayEngine:
                     raise result
                 yield result
         except RayError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise EngineError(f"Ray could not finish the work: {type(error).__name__}: {reason}") from error
+            raise EngineError(f"Ray could not finish the work: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    """Return what happened first: Ray puts its own errors, and advice, after the worker's."""
+    told = str(error).strip()
+    found = _ERROR.search(told)
+    return found[0] if found else f"{type(error).__name__}: {told.splitlines()[-1]}"
 
 
 def _mapped(work: bytes, items: Sequence[bytes], embedder: str | None) -> Iterator[bytes]:
