@@ -1,5 +1,6 @@
 """The bundled embedder: static token vectors, averaged. Offline, no key, no download."""
 
+import mmap
 from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from avengers_pro.embedding.embedder import Vectors, unit_rows
+from avengers_pro.embedding.token_rows import TokenRows
 from avengers_pro.embedding.words import Words
 from avengers_pro.errors import EmbeddingError
 
@@ -25,7 +27,7 @@ class StaticEmbedder:
     dimension = 256
 
     def __init__(self) -> None:
-        """Load the weights, about 0.2 s once per process."""
+        """Map the weights and load the tokenizer, about 0.1 s once per process."""
         self._table, tokenizer = _load_weights()
         self._words = Words(tokenizer)
         self._id = f"static:wordllama-{metadata.version('wordllama')}-{self.dimension}"
@@ -49,7 +51,7 @@ class StaticEmbedder:
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         for row, text in enumerate(texts):
             ids = self._words.ids(clip(text, MAX_CHARS))
-            np.add.reduce(self._table.take(ids, axis=0, mode="clip"), axis=0, out=vectors[row])
+            np.add.reduce(self._table.take(ids), axis=0, out=vectors[row])
             vectors[row] /= max(len(ids), 1)
         return unit_rows(vectors)
 
@@ -71,12 +73,11 @@ def clip(text: str, max_chars: int) -> str:
 
 
 @cache
-def _load_weights() -> tuple[Vectors, Any]:
-    """Read token vectors and tokenizer from wordllama's wheel.
+def _load_weights() -> tuple[TokenRows, Any]:
+    """Find token vectors and tokenizer from wordllama's wheel.
 
     The package itself is not imported: it would bring 500 modules, 50 MB and its own logging setup for two files.
     """
-    from safetensors.numpy import load_file
     from tokenizers import Tokenizer
 
     spec = find_spec("wordllama")
@@ -84,11 +85,12 @@ def _load_weights() -> tuple[Vectors, Any]:
         raise EmbeddingError("the package wordllama is not installed; reinstall avengers-pro")
     folder = Path(spec.origin).parent
     try:
-        table = load_file(folder / _WEIGHTS)["embedding.weight"].astype(np.float32)
+        with (folder / _WEIGHTS).open("rb") as file:
+            table = TokenRows(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), "embedding.weight")
         tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError) as error:
         version = metadata.version("wordllama")
         raise EmbeddingError(f"wordllama {version} holds no {_WEIGHTS} as expected; install 0.4.0.post1") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return np.ascontiguousarray(table), tokenizer
+    return table, tokenizer

@@ -11,7 +11,7 @@ import numpy as np
 
 from avengers_pro.errors import ArtifactError, ArtifactVersionError, DamagedArtifactError
 from avengers_pro.routing.method import Arrays
-from avengers_pro.routing.tensors import arrays_of
+from avengers_pro.tensors import arrays_of
 
 FORMAT_VERSION = 1
 HEADER = "router.json"

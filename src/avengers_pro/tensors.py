@@ -8,12 +8,11 @@ little-endian; that header, JSON; and the arrays, one after the other without ga
 import math
 import mmap
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-
-from avengers_pro.routing.method import Arrays
+from numpy.typing import NDArray
 
 _LENGTH_BYTES = 8
 _METADATA = "__metadata__"
@@ -39,7 +38,7 @@ _header = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _entry = msgspec.json.Decoder(_Entry)
 
 
-def arrays_of(content: bytes | mmap.mmap) -> Arrays:
+def arrays_of(content: bytes | mmap.mmap) -> dict[str, NDArray[Any]]:
     """Return a file's arrays by name, read-only; they keep ``content`` alive.
 
     Raises:
@@ -66,7 +65,7 @@ def arrays_of(content: bytes | mmap.mmap) -> Arrays:
     return {name: _view(content, start, entry) for name, entry in entries.items()}
 
 
-def _view(content: bytes | mmap.mmap, start: int, entry: _Entry) -> np.ndarray:
+def _view(content: bytes | mmap.mmap, start: int, entry: _Entry) -> NDArray[Any]:
     kind = _TYPES[entry.dtype]
     flat = np.frombuffer(content, kind, math.prod(entry.shape), start + entry.data_offsets[0])
     array = flat.reshape(entry.shape)

@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from avengers_pro.errors import DamagedArtifactError
 from avengers_pro.routing import Router, artifact
 from avengers_pro.routing.artifact import ARRAYS, HEADER
-from avengers_pro.routing.tensors import arrays_of
+from avengers_pro.tensors import arrays_of
 from simulated import synthetic
 
 TYPES = st.sampled_from(["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "<i1"])
