@@ -82,6 +82,14 @@ def test_another_router_never_takes_the_place_of_a_version(routers, url):
     assert model_of(url) == model_of(routers[0])
 
 
+def test_a_router_is_no_place_for_versions(routers, tmp_path):
+    Router.load(routers[0]).save(tmp_path / "router")
+    for router in (tmp_path / "router", routers[1]):
+        with pytest.raises(ArtifactError, match="a saved router, not a place for versions"):
+            publish(router, str(tmp_path / "router"))
+    assert model_of(tmp_path / "router") == model_of(routers[0])
+
+
 def test_every_pointing_can_be_told_from_the_one_before(routers, url):
     publish(routers[0], url, "v1")
     before = RouterPlace(url).stamp()

@@ -38,13 +38,15 @@ def publish(router: Path, url: str, name: str | None = None) -> str:
         Name of the version.
 
     Raises:
-        ArtifactError: If the router is damaged, or another one has this name.
+        ArtifactError: If the router is damaged, another one has this name, or ``url`` is itself a router.
         UnreachableRouterError: If it cannot be written there.
     """
     place = _opened(url)
     artifact.load(router)
     header = artifact.read_file(router / HEADER)
     version = checked_version(header_fingerprint(header)[:12] if name is None else name, place.shown)
+    if place.read(HEADER) is not None:
+        raise ArtifactError(f"{place.shown}: this is a saved router, not a place for versions; name another folder")
     there = place.read(f"{version}/{HEADER}")
     if there is not None and there != header:
         raise ArtifactError(
