@@ -87,7 +87,8 @@ def test_a_pointer_that_leads_nowhere_is_refused(pair, second_folder, tmp_path, 
     eventually(lambda: chosen(gateways) == [SECOND, SECOND])
     use("v1", url)
     eventually(lambda: chosen(gateways) == [FIRST, FIRST])
-    (tmp_path / "published" / "current").write_text(pointer)
+    (tmp_path / "pointer").write_text(pointer)
+    (tmp_path / "pointer").replace(tmp_path / "published" / "current")  # at once: half a pointer would be refused, too
     eventually(lambda: all(live.metric("router_reloads_total", result="failed") == 1 for live in gateways))
     answer = gateways[0].call("/admin/reload", method="POST")
     assert (answer.status, answer.error["code"]) == (409, "reload_refused")
