@@ -546,10 +546,10 @@ def test_attempts_are_bounded(gateway, provide):
 
 def test_the_deadline_is_for_all_attempts_together(gateway, provide):
     provider = provide(faults={"*": [Fault(fault="hang")]})
-    live = gateway([card(name, provider, first_byte_timeout=0.3) for name in POOL], {"fallback": {"deadline": 0.5}})
+    live = gateway([card(name, provider, first_byte_timeout=1.5) for name in POOL], {"fallback": {"deadline": 2.0}})
     begin = time.monotonic()
     answer = live.ask()
-    assert 0.5 <= time.monotonic() - begin < 0.9
+    assert 2.0 <= time.monotonic() - begin < 2.9
     assert answer.status == 504
     assert [model for model, _ in json.loads(live.row()["attempts"])] == [
         f"{name}@{provider[7:]}" for name in (FIRST, SECOND)
@@ -557,24 +557,24 @@ def test_the_deadline_is_for_all_attempts_together(gateway, provide):
 
 
 def test_silence_before_the_first_byte_is_not_silence_between_bytes(gateway, provide):
-    provider = provide(speed=Speed(first_token_s=0.4))
-    live = gateway([card(FIRST, provider, idle_timeout=0.1)])
+    provider = provide(speed=Speed(first_token_s=1.5))
+    live = gateway([card(FIRST, provider, idle_timeout=1.0)])
     assert live.ask().status == 200
     assert text_of(live.ask(stream=True).events)
 
 
 def test_a_slow_body_that_is_no_stream_may_take_longer_than_its_first_byte(gateway, provide):
-    provider = provide(faults={FIRST: [Fault(fault="slow-drip", pause_ms=8)]})
-    live = gateway([card(FIRST, provider, first_byte_timeout=0.2)], {"fallback": {"deadline": 0.2}})
+    provider = provide(faults={FIRST: [Fault(fault="slow-drip", pause_ms=40)]})
+    live = gateway([card(FIRST, provider, first_byte_timeout=1.0)], {"fallback": {"deadline": 1.0}})
     begin = time.monotonic()
     assert live.ask().status == 200
-    assert time.monotonic() - begin > 0.3
+    assert time.monotonic() - begin > 1.2
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["json", "stream"])
 def test_the_whole_request_has_a_limit(gateway, provide, streams):
     provider = provide(faults={"*": [Fault(fault="hang-mid-stream")]})
-    live = gateway(provider, {"server": {"request_timeout": 0.4}})
+    live = gateway(provider, {"server": {"request_timeout": 1.5}})
     answer = live.ask(stream=streams)
     row = live.row()
     if streams:
