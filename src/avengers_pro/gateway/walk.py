@@ -63,6 +63,7 @@ class Walker:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.deadline
         while True:
+            before = len(walk.failures)
             for upstream, probes in self._candidates(models, walk):
                 walk.asked += 1
                 found = await self._try(upstream, chat, deadline, probes=probes)
@@ -71,7 +72,7 @@ class Walker:
                 walk.failures.append(found)
                 if len(walk.failures) >= self._settings.max_attempts or loop.time() >= deadline:
                     break
-            pause = self._pause(models, walk)
+            pause = self._pause(models, walk, walk.failures[before:])
             if pause is None or loop.time() + pause >= deadline:
                 raise nobody_answered(walk, self._soonest(models))
             await asyncio.sleep(pause)
@@ -112,11 +113,17 @@ class Walker:
             upstream.breaker.forget()
         return found
 
-    def _pause(self, models: Sequence[str], walk: Walk) -> float | None:
-        """Return how long to wait before another round, if an upstream asked for no more than is allowed."""
+    def _pause(self, models: Sequence[str], walk: Walk, latest: Sequence[Failure]) -> float | None:
+        """Return how long to wait before another round, if an upstream asked for no more than is allowed.
+
+        One of the ``latest`` round may have asked for a time that is over by now, or for none.
+        """
         if len(walk.failures) >= self._settings.max_attempts:
             return None
-        waits = [wait for wait in self._rests(models) if wait <= self._settings.retry_after_max]
+        now = asyncio.get_running_loop().time()
+        waits = self._rests(models)
+        waits += [one.upstream.breaker.resting(now) for one in latest if one.retry_after is not None]
+        waits = [wait for wait in waits if wait <= self._settings.retry_after_max]
         return min(waits, default=None)
 
     def _rests(self, models: Sequence[str]) -> list[float]:
