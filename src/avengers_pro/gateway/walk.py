@@ -14,6 +14,9 @@ from avengers_pro.gateway.upstreams import Upstream, Upstreams
 if TYPE_CHECKING:
     from avengers_pro.gateway.http_client import HttpClient
 
+_CLOCK_S = 0.002
+"""Timers may be a tick of the loop's clock, 1 ms, early: an upstream would still be left alone, and after that not."""
+
 
 @dataclass(slots=True)
 class Walk:
@@ -75,7 +78,7 @@ class Walker:
             pause = self._pause(models, walk, walk.failures[before:])
             if pause is None or loop.time() + pause >= deadline:
                 raise nobody_answered(walk, self._soonest(models))
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause + _CLOCK_S)
 
     def _candidates(self, models: Sequence[str], walk: Walk) -> Iterator[tuple[Upstream, bool]]:
         """Yield the upstreams that can take a request, and whether it is a probe of one that was left alone."""
